@@ -1,0 +1,474 @@
+"""The detector service against its own networks: accuracy, appearance, throughput and fairness.
+
+The service is the real one, in a process of its own with real links: this process sends it JPEG frames
+as cameras do, and takes the people as the tracker does.
+
+accuracy    AP50 and recall on every 10th frame of the plaza video, through the service, by the network
+            alone on the same JPEGs, and by the network alone on the undamaged pictures.
+appearance  how often two sightings of one person, two seconds and more apart, are more alike than those of
+            two people (area under the ROC curve), through the service and by the networks alone.
+throughput  frames a second through the service with 1, 4 and 16 recorded cameras, over a loop that only
+            decodes the same JPEGs and runs the networks on the same batches and crops in one thread.  The
+            two take turns; CPU time a frame is beside it, which other programs disturb less.
+fairness    16 live cameras at 2 to 32 frames a second, together far more than can be served: what each
+            got over its max-min fair share of what was served.
+
+    python -m benchmarks.detector SHARED [--frames N] [--rounds N] [--fair-s S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import zmq
+from numpy.typing import NDArray
+
+from services.detector.decode import decode
+from services.detector.embedding_policy import APPEARANCE, EmbeddingPolicy
+from services.detector.extractor import FeatureExtractor
+from services.detector.failure import FrameFailure
+from services.detector.families import build
+from services.detector.family import Detections, Image
+from services.detector.quality import crop, visibility
+from services.detector.service import DetectorService
+from services.ingest.jpeg import JpegEncoder
+from shared.config import CameraConfig, Config
+from shared.endpoints import Endpoints
+from shared.link_receiver import Delivered, LinkReceiver, Opened
+from shared.link_sender import LinkSender
+from shared.messages import Float32, Frame, FrameStamp, People
+
+DETECTORS = ("person-detection-0200", "person-detection-0202", "person-detection-retail-0013", "yolox_nano")
+WAYS = ("service", "alone", "undamaged")
+EVERY = 10
+FPS = 10
+SECOND_NS = 1_000_000_000
+APART_NS = 2 * SECOND_NS
+SAME_BOX_IOU = 0.5
+SURE = 0.3
+WINDOW = 64
+WARM_UP_FRAMES = 32
+WARM_UP_S = 2.0
+CAMERAS = (1, 4, 16)
+RATES_FPS = tuple(2.0 + 2.0 * n for n in range(16))
+SPEED_DETECTOR = "person-detection-0200"
+
+
+@dataclass(slots=True)
+class Plaza:
+    """Frames of the plaza video with the people annotated in them.
+
+    people: for each image (N, 5): identity and box x0, y0, x1, y1.
+    """
+
+    numbers: list[int]
+    images: list[Image]
+    people: list[NDArray[np.float64]]
+
+
+@dataclass(slots=True)
+class Speed:
+    """Frames a second, and CPU milliseconds a frame of the process that did the work."""
+
+    fps: float
+    cpu_ms: float
+
+
+def plaza(shared: Path, every: int, most: int) -> Plaza:
+    """Every so many frames of the video, numbered from 1 as the annotation counts."""
+    rows = np.loadtxt(shared / "data/mot/PETS09-S2L1/gt/gt.txt", delimiter=",")
+    capture = cv2.VideoCapture(str(shared / "data/video/vtest.avi"))
+    found = Plaza([], [], [])
+    number = 0
+    while len(found.images) < most and capture.grab():
+        number += 1
+        if number % every == 0:
+            found.numbers.append(number)
+            found.images.append(np.asarray(capture.retrieve()[1], np.uint8))
+            here = rows[rows[:, 0] == number]
+            found.people.append(np.column_stack([here[:, 1], here[:, 2:4], here[:, 2:4] + here[:, 4:6]]))
+    return found
+
+
+def overlaps(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, M) intersection over union."""
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = np.maximum(sides - np.maximum(boxes[:, None, :2], others[None, :, :2]), 0)
+    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others)]
+    shared = sides.prod(axis=2)
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9), np.float64)
+
+
+def accuracy(found: list[Detections], truth: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """AP50 as PASCAL VOC 2010 has it, and recall of the detections that are sure."""
+    rows: list[tuple[float, bool]] = []
+    for one, people in zip(found, truth, strict=True):
+        overlap = overlaps(one.boxes, people[:, 1:])
+        for row, score in enumerate(one.scores):
+            best = int(overlap[row].argmax()) if len(people) else 0
+            hit = len(people) > 0 and overlap[row, best] >= SAME_BOX_IOU
+            if hit:
+                overlap[:, best] = 0
+            rows.append((float(score), bool(hit)))
+    rows.sort(reverse=True)
+    hits = np.cumsum([hit for _, hit in rows])
+    count = sum(map(len, truth))
+    precision = np.maximum.accumulate((hits / np.arange(1, len(rows) + 1))[::-1])[::-1]
+    sure = sum(hit for score, hit in rows if score >= SURE)
+    return float(np.sum(np.diff(hits / count, prepend=0) * precision)), sure / count
+
+
+def separation(vectors: Float32, who: NDArray[np.int64], t_ns: NDArray[np.int64]) -> float:
+    """Area under the ROC curve of telling pairs of one person, long apart, from pairs of two."""
+    upper = np.triu_indices(len(who), 1)
+    alike = (vectors @ vectors.T)[upper]
+    same = (who[:, None] == who)[upper]
+    long = (np.abs(t_ns[:, None] - t_ns) >= APART_NS)[upper]
+    return float((alike[same & long][:, None] > alike[~same]).mean())
+
+
+def identified(boxes: Float32, people: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,) the annotated identity each box shows, 0 for none."""
+    overlap = overlaps(boxes, people[:, 1:])
+    if not overlap.size:
+        return np.zeros(len(boxes), np.int64)
+    best = overlap.argmax(axis=1)
+    return np.where(overlap.max(axis=1) >= SAME_BOX_IOU, people[best, 0], 0).astype(np.int64)
+
+
+def configuration(shared: Path, detector: str) -> Config:
+    """One thread of networks: the other core is for the cameras' and the tracker's side."""
+    return Config(models=str(shared / "models"), family="openvino", detector=detector, threads=1)
+
+
+def _serve(config: Config, endpoints: Endpoints, cameras: int, pipe: Connection) -> None:
+    """The service's process."""
+    # That the benchmark's ends go silent when it is done is no news.
+    logging.disable(logging.WARNING)
+    cv2.setNumThreads(1)
+    known = {camera: CameraConfig(camera, "") for camera in range(1, cameras + 1)}
+    stop = threading.Event()
+
+    def wait_for_the_end() -> None:
+        pipe.recv()
+        stop.set()
+
+    extractor = FeatureExtractor(*build(config), config)
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    pipe.send(None)
+    DetectorService(known, config, endpoints, extractor).run(stop)
+
+
+@contextmanager
+def service(config: Config, cameras: int) -> Iterator[tuple[Endpoints, psutil.Process]]:
+    """A detector process, ready to be sent frames, and its handle."""
+    processes = multiprocessing.get_context("spawn")
+    ours, theirs = processes.Pipe()
+    with tempfile.TemporaryDirectory(prefix="detector-") as folder:
+        endpoints = Endpoints.local(Path(folder))
+        endpoints.prepare()
+        process = processes.Process(target=_serve, args=(config, endpoints, cameras, theirs))
+        process.start()
+        ours.recv()
+        try:
+            yield endpoints, psutil.Process(process.pid)
+        finally:
+            ours.send(None)
+            process.join()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+class Ends:
+    """The cameras' and the tracker's ends of the two links."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.frames = LinkSender(self._context, endpoints.frames, name="the detector")
+        self._people = LinkReceiver(self._context, endpoints.people)
+        self._poller = zmq.Poller()
+        self._poller.register(self.frames.socket, zmq.POLLIN)
+        self._poller.register(self._people.socket, zmq.POLLIN)
+
+    def step(self, wait_ms: int) -> list[People]:
+        """The people that have arrived; each is acknowledged."""
+        self._poller.poll(wait_ms)
+        arrived = []
+        for event in self._people.receive():
+            if isinstance(event, Opened):
+                self._people.accept(event.stream, 0, WINDOW)
+            elif isinstance(event, Delivered) and isinstance(event.message, People):
+                arrived.append(event.message)
+                self._people.acknowledge(event.stream, event.session, event.seq)
+        self._people.flush()
+        self.frames.poll()
+        return arrived
+
+    def close(self) -> None:
+        """Close the links."""
+        self.frames.close()
+        self._people.close()
+        self._context.term()
+
+
+def through_service(
+    endpoints: Endpoints, frames: dict[int, list[Frame]], arrived: Callable[[People], None]
+) -> None:
+    """Send each recorded camera's frames as fast as they are taken, until all people have come back."""
+    ends = Ends(endpoints)
+    for camera in frames:
+        ends.frames.open(camera, session=1, live=False)
+    left = sum(map(len, frames.values()))
+    while left:
+        for people in ends.step(50):
+            arrived(people)
+            left -= 1
+        for camera, own in frames.items():
+            while ends.frames.room(camera) > 0:
+                seq = ends.frames.position(camera)
+                if seq is None or seq >= len(own):
+                    break
+                ends.frames.send(camera, own[seq], seq)
+    ends.close()
+
+
+def frames_of(camera: int, jpegs: list[bytes], size: tuple[int, int], step_ns: int) -> list[Frame]:
+    """A camera's recording."""
+    return [
+        Frame(FrameStamp(camera, 1, index, index * step_ns, *size), jpeg) for index, jpeg in enumerate(jpegs)
+    ]
+
+
+def encoded(images: list[Image]) -> list[bytes]:
+    """JPEGs of the quality that cameras send."""
+    encoder = JpegEncoder(Config().jpeg_quality)
+    return [bytes(encoder.encode(image)) for image in images]
+
+
+def measure_accuracy(shared: Path, detector: str) -> dict[str, float]:
+    """AP50, recall and appearance, through the service and alone."""
+    config = configuration(shared, detector)
+    seen = plaza(shared, EVERY, 1000)
+    size = (seen.images[0].shape[1], seen.images[0].shape[0])
+    step_ns = EVERY * SECOND_NS // FPS
+    people: list[People] = []
+    with service(config, 1) as (endpoints, _):
+        frames = {1: frames_of(1, encoded(seen.images), size, step_ns)}
+        through_service(endpoints, frames, people.append)
+    networks = build(config)
+    sent = [image for each in frames[1] if not isinstance(image := decode(each), FrameFailure)]
+    detected = {
+        "service": [Detections(each.boxes, each.scores) for each in people],
+        "alone": networks.detector.detect(sent),
+        "undamaged": networks.detector.detect(seen.images),
+    }
+    result: dict[str, float] = {}
+    for way, found in detected.items():
+        result[f"ap50_{way}"], result[f"recall_{way}"] = accuracy(found, seen.people)
+        vectors, who, times = [], [], []
+        for number, (one, given) in enumerate(zip(found, people, strict=True)):
+            if way == "service":
+                features = given.features.get("appearance")
+                if features is None:
+                    continue
+                boxes = given.boxes[features.of]
+                vectors.append(features.vectors)
+            else:
+                sure = one.boxes[one.scores >= SURE]
+                boxes = sure[visibility(sure, *size) >= APPEARANCE.lowest_visibility]
+                image = (sent if way == "alone" else seen.images)[number]
+                vectors.append(networks.embedder.embed([crop(image, box) for box in boxes]))
+            who.append(identified(boxes, seen.people[number]))
+            times.append(np.full(len(boxes), given.stamp.t_ns))
+        people_of, t_ns = np.concatenate(who), np.concatenate(times)
+        known = people_of > 0
+        result[f"reid_auc_{way}"] = separation(np.concatenate(vectors)[known], people_of[known], t_ns[known])
+    return result
+
+
+def _bare(config: Config, frames: list[list[Frame]], pipe: Connection) -> None:
+    """The bare loop's process: the same JPEGs, batches and crops, and nothing else."""
+    cv2.setNumThreads(1)
+    networks = build(config)
+    policies: dict[int, EmbeddingPolicy] = {}
+    wanted: list[list[tuple[int, Float32]]] = []
+    for batch in frames:
+        wanted.append([])
+        images = [image for each in batch if not isinstance(image := decode(each), FrameFailure)]
+        for place, (frame, one) in enumerate(zip(batch, networks.detector.detect(images), strict=True)):
+            stamp = frame.stamp
+            policy = policies.setdefault(stamp.camera, EmbeddingPolicy(config.confidence))
+            rows, _ = policy.choose(stamp.t_ns, one.boxes, one.scores, stamp.width, stamp.height)
+            wanted[-1] += [(place, one.boxes[row]) for row in rows]
+    pipe.send(None)
+    while pipe.recv():
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        for batch, boxes in zip(frames, wanted, strict=True):
+            images = [image for each in batch if not isinstance(image := decode(each), FrameFailure)]
+            networks.detector.detect(images)
+            if boxes:
+                networks.embedder.embed([crop(images[place], box) for place, box in boxes])
+        count = sum(map(len, frames))
+        seconds, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+        pipe.send(Speed(count / seconds, cpu_s * 1000 / count))
+
+
+def _measured(config: Config, frames: dict[int, list[Frame]]) -> Speed:
+    """Through the service, between the end of a warm-up and the last frame."""
+    total = sum(map(len, frames.values()))
+    marks: list[tuple[float, float]] = []
+    with service(config, len(frames)) as (endpoints, process):
+        arrived = Counter[str]()
+
+        def count(_: People) -> None:
+            arrived["people"] += 1
+            if arrived["people"] in (WARM_UP_FRAMES, total):
+                marks.append((time.perf_counter(), _cpu_s(process)))
+
+        through_service(endpoints, frames, count)
+    seconds, cpu_s = (end - begin for begin, end in zip(*marks, strict=True))
+    measured = total - WARM_UP_FRAMES
+    return Speed(measured / seconds, cpu_s * 1000 / measured)
+
+
+def measure_throughput(shared: Path, cameras: int, frames: int, rounds: int) -> dict[str, float]:
+    """The service against the bare loop; medians of the rounds."""
+    config = configuration(shared, SPEED_DETECTOR)
+    seen = plaza(shared, 1, max(frames // cameras, 1))
+    size = (seen.images[0].shape[1], seen.images[0].shape[0])
+    jpegs = encoded(seen.images)
+    recordings = {
+        camera: frames_of(camera, jpegs, size, SECOND_NS // FPS) for camera in range(1, cameras + 1)
+    }
+    turns = [frame for row in zip(*recordings.values(), strict=True) for frame in row]
+    batches = [turns[i : i + config.batch_size] for i in range(0, len(turns), config.batch_size)]
+    processes = multiprocessing.get_context("spawn")
+    ours, theirs = processes.Pipe()
+    bare_process = processes.Process(target=_bare, args=(config, batches, theirs))
+    bare_process.start()
+    ours.recv()
+    served: list[Speed] = []
+    bare: list[Speed] = []
+    for _ in range(rounds):
+        ours.send(True)
+        bare.append(ours.recv())
+        served.append(_measured(config, recordings))
+        ours.send(True)
+        bare.append(ours.recv())
+    ours.send(False)
+    bare_process.join()
+    middle: Callable[[list[Speed], str], float] = lambda many, what: statistics.median(  # noqa: E731 - one line
+        getattr(each, what) for each in many
+    )
+    result = {
+        "fps_service": middle(served, "fps"),
+        "fps_bare": middle(bare, "fps"),
+        "cpu_ms_service": middle(served, "cpu_ms"),
+        "cpu_ms_bare": middle(bare, "cpu_ms"),
+    }
+    return {**result, "ratio": result["fps_service"] / result["fps_bare"]}
+
+
+def fair_shares(demands: list[float], capacity: float) -> list[float]:
+    """Max-min fair: nobody gets more than asked for, and what is left is shared evenly by the others."""
+    shares = [0.0] * len(demands)
+    left = capacity
+    for place, camera in enumerate(sorted(range(len(demands)), key=lambda i: demands[i])):
+        shares[camera] = min(demands[camera], left / (len(demands) - place))
+        left -= shares[camera]
+    return shares
+
+
+def measure_fairness(shared: Path, seconds: float) -> dict[str, float]:
+    """What the worst served camera got over its fair share."""
+    config = configuration(shared, SPEED_DETECTOR)
+    seen = plaza(shared, 1, 100)
+    size = (seen.images[0].shape[1], seen.images[0].shape[0])
+    jpegs = encoded(seen.images)
+    got: Counter[int] = Counter()
+    sent: Counter[int] = Counter()
+    with service(config, len(RATES_FPS)) as (endpoints, _):
+        ends = Ends(endpoints)
+        for camera in range(1, len(RATES_FPS) + 1):
+            ends.frames.open(camera, session=1, live=True)
+        began_s = time.perf_counter()
+        while (now_s := time.perf_counter() - began_s) < seconds + WARM_UP_S:
+            for camera, rate in enumerate(RATES_FPS, 1):
+                if sent[camera] < now_s * rate:
+                    index = sent[camera]
+                    stamp = FrameStamp(camera, 1, index, time.time_ns(), *size)
+                    ends.frames.send(camera, Frame(stamp, jpegs[index % len(jpegs)]))
+                    sent[camera] += 1
+            arrived = ends.step(2)
+            if now_s > WARM_UP_S:
+                got.update(people.stamp.camera for people in arrived)
+        ends.close()
+    served = [got[camera] / seconds for camera in range(1, len(RATES_FPS) + 1)]
+    fair = fair_shares(list(RATES_FPS), sum(served))
+    ratios = [one / share for one, share in zip(served, fair, strict=True)]
+    for rate, one, share in zip(RATES_FPS, served, fair, strict=True):
+        print(
+            f"  offered {rate:5.1f}/s   served {one:6.2f}/s   fair share {share:6.2f}/s   {one / share:5.2f}"
+        )
+    return {"offered_fps": sum(RATES_FPS), "served_fps": sum(served), "least_of_share": min(ratios)}
+
+
+def main() -> None:
+    """Measure, print the tables and the JSON line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shared", metavar="SHARED", type=Path, help="folder with data/ and models/")
+    parser.add_argument("--frames", type=int, default=600, help="frames of each throughput round")
+    parser.add_argument("--rounds", type=int, default=3, help="throughput rounds")
+    parser.add_argument("--fair-s", type=float, default=20.0, help="seconds of the fairness run")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"benchmark": "detector", "cores": os.cpu_count()}
+    print("accuracy on every 10th frame of the plaza video: through the service / alone / alone, undamaged")
+    result["accuracy"] = {}
+    for name in DETECTORS:
+        figures = measure_accuracy(options.shared, name)
+        result["accuracy"][name] = {key: round(value, 4) for key, value in figures.items()}
+        told = "   ".join(
+            f"{what} " + " / ".join(f"{figures[f'{what}_{way}']:.3f}" for way in WAYS)
+            for what in ("ap50", "recall", "reid_auc")
+        )
+        print(f"  {name:30} {told}")
+    print("throughput: frames/s (CPU ms a frame) of the service / the bare loop")
+    result["throughput"] = {}
+    for cameras in CAMERAS:
+        figures = measure_throughput(options.shared, cameras, options.frames, options.rounds)
+        result["throughput"][cameras] = {key: round(value, 3) for key, value in figures.items()}
+        print(
+            f"  {cameras:2} cameras   {figures['fps_service']:6.1f} ({figures['cpu_ms_service']:.2f})  /  "
+            f"{figures['fps_bare']:6.1f} ({figures['cpu_ms_bare']:.2f})   ratio {figures['ratio']:.3f}"
+        )
+    print("fairness: 16 live cameras")
+    fairness = measure_fairness(options.shared, options.fair_s)
+    result["fairness"] = {key: round(value, 3) for key, value in fairness.items()}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

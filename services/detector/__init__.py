@@ -1,0 +1,1 @@
+"""Frames in, people out: boxes and feature vectors, batched over all cameras."""

@@ -1,0 +1,15 @@
+"""A frame that could not be used, as a value: one bad frame is counted and passed over, never raised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.messages import FrameStamp
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFailure:
+    """Which frame failed and why, in words for a log line."""
+
+    stamp: FrameStamp
+    reason: str

@@ -1,0 +1,194 @@
+"""The ingest process: one camera's frames onto the frames link, and to whoever watches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from dataclasses import asdict
+
+import cv2
+import zmq
+
+from services.ingest.jpeg import JpegEncoder
+from services.ingest.motion import MotionEstimator
+from services.ingest.stream import CapturedFrame, VideoStream
+from shared.clock import now_ns
+from shared.config import CameraConfig, Config
+from shared.endpoints import Endpoints
+from shared.errors import SourceError
+from shared.feed import FeedPublisher
+from shared.health import Health, described
+from shared.link_sender import LinkSender
+from shared.messages import End, Frame, FrameStamp
+
+log = logging.getLogger(__name__)
+
+OK = 0
+SOURCE_FAILED = 3
+"""Exit code: the source cannot be read; the others have been told, starting again will not help."""
+
+_WAIT_S = 0.05
+_GOODBYE_S = 3.0
+
+
+class IngestService:
+    """One camera from capture to the last acknowledgement.
+
+    A recorded source has the same session and numbers whenever it is sent, so that after any restart it
+    goes on behind the last frame that is safe; it is over when its end is on the store's disk.
+    """
+
+    def __init__(self, camera: CameraConfig, config: Config, endpoints: Endpoints) -> None:
+        self._camera = camera
+        self._config = config
+        self._stream = VideoStream(camera, config)
+        self._live = self._stream.live
+        self._session = now_ns() if self._live else recorded_session(camera)
+        self._motion = MotionEstimator()
+        self._jpeg = JpegEncoder(config.jpeg_quality)
+        self._health = Health("ingest", camera.id, every_s=config.report_every_s)
+        self._sent = 0
+        self._unsent = 0
+        self._last = FrameStamp(camera.id, self._session, 0, camera.start_ns or 0, 0, 0)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._link = LinkSender(self._context, endpoints.frames, name="the detector")
+        self._view = FeedPublisher(self._context, endpoints.view_in, bind=False)
+
+    def run(self, stop: threading.Event) -> int:
+        """Send until the source ends (recorded) or `stop` is set; the process's exit code."""
+        camera = self._camera.id
+        code = OK
+        self._link.open(camera, self._session, live=self._live, outbox=1)
+        try:
+            position = self._agree_on_position(stop)
+            if position is None:
+                return code
+            try:
+                self._send_all(position, stop)
+                reason, detail = ("stopped", "") if stop.is_set() else ("finished", "")
+            except SourceError as error:
+                log.error("%s", error)
+                reason, detail, code = "failed", str(error), SOURCE_FAILED
+            if reason != "stopped" or self._live:
+                self._finish(End(self._last, reason, detail, self._sent), stop)
+            return code
+        finally:
+            stopped = self._stream.stop()
+            self._view.close()
+            self._link.close()
+            self._context.term()
+            if not stopped:
+                log.warning("leaving a capture that hangs behind")
+                logging.shutdown()
+                os._exit(code)
+
+    def _agree_on_position(self, stop: threading.Event) -> int | None:
+        """Number of the first frame to send: what comes before is safe already; None when stopped."""
+        while not stop.is_set():
+            self._link.poll()
+            position = self._link.position(self._camera.id)
+            if position is not None:
+                return position
+            self._link.socket.poll(int(_WAIT_S * 1000))
+        return None
+
+    def _send_all(self, position: int, stop: threading.Event) -> None:
+        if position:
+            log.info("going on behind frame %d, which is safe", position)
+        with self._stream:
+            while not stop.is_set():
+                self._link.poll()
+                self._report()
+                if not self._live and not self._link.room(self._camera.id) and self._sent >= position:
+                    self._link.socket.poll(int(_WAIT_S * 1000))
+                    continue
+                captured = self._stream.read(_WAIT_S)
+                if captured is None:
+                    if self._stream.ended:
+                        return
+                    continue
+                try:
+                    self._handle(captured, skipped=self._sent < position - 1, safe=self._sent < position)
+                finally:
+                    captured.release()
+
+    def _handle(self, captured: CapturedFrame, *, skipped: bool, safe: bool) -> None:
+        height, width = captured.image.shape[:2]
+        stamp = FrameStamp(self._camera.id, self._session, captured.index, captured.t_ns, width, height)
+        self._last = stamp
+        if skipped:
+            self._sent += 1
+            return
+        if safe:  # the frame before the first that is sent: motion begins at it
+            self._motion.measure(captured.image)
+            self._sent += 1
+            return
+        sendable = self._link.room(self._camera.id) > 0
+        watched = self._view.watched(self._camera.id)
+        if not sendable and not watched:
+            self._unsent += 1
+            return
+        motion = self._motion.measure(captured.image) if sendable else None
+        frame = Frame(stamp, self._jpeg.encode(captured.image), motion)
+        if sendable:
+            self._link.send(self._camera.id, frame, self._sent)
+            self._sent += 1
+        else:
+            self._unsent += 1
+        if watched:
+            self._view.publish(self._camera.id, frame)
+
+    def _finish(self, end: End, stop: threading.Event) -> None:
+        """Send the end and stay until it is safe; when asked to stop, only for a moment."""
+        number = self._link.position(self._camera.id)
+        while number is None and not stop.is_set():
+            self._wait()
+            number = self._link.position(self._camera.id)
+        if number is None:
+            return
+        self._link.send(self._camera.id, end, number)
+        deadline_s: float | None = None
+        while self._link.durable(self._camera.id) <= number:
+            if stop.is_set():
+                deadline_s = deadline_s or time.monotonic() + _GOODBYE_S
+                if time.monotonic() > deadline_s:
+                    log.warning("stopped before all of the camera's frames were known to be safe")
+                    return
+            self._wait()
+        log.info("%s: %s after %d frames, all safe", self._camera.title, end.reason, end.frames)
+
+    def _wait(self) -> None:
+        self._link.poll()
+        self._report()
+        self._link.socket.poll(int(_WAIT_S * 1000))
+
+    def _report(self) -> None:
+        if self._health.due_in_s() > 0:
+            return
+        stats = asdict(self._stream.stats)
+        state = str(stats.pop("state"))
+        counters = {
+            **{name: float(value) for name, value in stats.items()},
+            "sent": float(self._sent),
+            "unsent": float(self._unsent),
+            "rejected": float(self._link.rejected),
+        }
+        report = self._health.report(state, counters)
+        log.info("%s: %s", state, described(report.readings))
+        self._link.report(report)
+
+
+def recorded_session(camera: CameraConfig) -> int:
+    """The session of a recorded source: the same whenever the same recording is sent, 63 bits."""
+    text = f"{camera.source}\n{camera.start_ns}\n{camera.fps}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def run(camera: CameraConfig, config: Config, endpoints: Endpoints, stop: threading.Event) -> int:
+    """Run one camera's ingest until it is over; the process's exit code."""
+    # Other cameras' processes share the cores: threads would only wait for one another.
+    cv2.setNumThreads(1)
+    return IngestService(camera, config, endpoints).run(stop)

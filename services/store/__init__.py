@@ -1,0 +1,1 @@
+"""Tracks in, SQLite on disk; history, statistics and last-known places out."""

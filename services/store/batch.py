@@ -1,0 +1,321 @@
+"""Messages into rows: what one transaction of the store writes.
+
+A batch reads the few rows it continues (positions, sessions, the tracks it touches), folds the messages
+over them in memory, and writes each changed row once.  The result does not depend on how a stream was
+cut into batches.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Tracks
+
+SIGHTING_GAP_NS = 5_000_000_000
+"""A person not observed for longer than this begins a new sighting."""
+
+PIXEL_UNITS = 100
+SCORE_UNITS = 10_000
+
+# Far outside any picture, far inside the integers: garbage must not overflow.
+_LARGEST = 1e9
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Session:
+    key: int
+    first_ns: int
+    last_ns: int
+    frames: int
+    ended: str | None
+    detail: str
+    announced_frames: int | None
+
+
+@dataclass(slots=True)
+class _Sighting:
+    first_ns: int
+    last_ns: int
+    box: list[int]
+    score: int
+
+
+@dataclass(slots=True)
+class _Track:
+    """A track's row; `sightings` holds its newest stored sighting and those begun since."""
+
+    session_key: int
+    camera: int
+    identity: int | None
+    first_ns: int
+    last_ns: int
+    frames: int
+    sightings: list[_Sighting]
+    stored_identity: int | None = None
+
+    def show(self, t_ns: int) -> None:
+        self.first_ns = min(self.first_ns, t_ns)
+        self.last_ns = max(self.last_ns, t_ns)
+
+    def observe(self, t_ns: int, box: list[int], score: int) -> None:
+        self.frames += 1
+        newest = self.sightings[-1] if self.sightings else None
+        if newest is None or t_ns > newest.last_ns + SIGHTING_GAP_NS:
+            self.sightings.append(_Sighting(t_ns, t_ns, box, score))
+        elif t_ns >= newest.last_ns:  # a clock set back leaves the sighting as it was
+            newest.last_ns, newest.box, newest.score = t_ns, box, score
+
+
+class Batch:
+    """The messages of one transaction; `add` them in order, then `flush`.
+
+    Must be used inside an open transaction of `connection`, which it neither begins nor ends.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._positions: dict[tuple[int, int], int] = {}
+        self._sessions: dict[tuple[int, int], _Session] = {}
+        self._tracks: dict[int, _Track | None] = {}
+        self._identities: set[int] = set()
+        self._observations: list[tuple[int, ...]] = []
+
+    def add(self, stream: int, session: int, seq: int, message: object) -> None:
+        """Take one message, unless its stream's position says that it is already stored."""
+        key = (stream, session)
+        if key not in self._positions:
+            self._positions[key] = position(self._connection, stream, session)
+        if seq <= self._positions[key]:
+            return
+        self._positions[key] = seq
+        if isinstance(message, Tracks):
+            self._add_tracks(message)
+        elif isinstance(message, End):
+            self._add_end(message)
+        elif isinstance(message, Checkpoint):
+            self._add_checkpoint(message)
+        elif isinstance(message, IdentityEvent):
+            self._add_event(message)
+        elif isinstance(message, Report):
+            store_report(self._connection, message)
+        else:
+            _log.warning("a %s is nothing to store: passed over", type(message).__name__)
+
+    def flush(self) -> None:
+        """Write what the messages have changed."""
+        execute_many = self._connection.executemany
+        execute_many(
+            "UPDATE sessions SET first_ns = ?, last_ns = ?, frames = ?, ended = ?, detail = ?, "
+            "announced_frames = ? WHERE session_key = ?",
+            [
+                (s.first_ns, s.last_ns, s.frames, s.ended, s.detail, s.announced_frames, s.key)
+                for s in self._sessions.values()
+            ],
+        )
+        execute_many(
+            "INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING",
+            [(identity,) for identity in sorted(self._identities)],
+        )
+        tracks = [(number, track) for number, track in self._tracks.items() if track is not None]
+        execute_many(
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
+            "excluded.identity, first_ns = excluded.first_ns, last_ns = excluded.last_ns, "
+            "frames = excluded.frames",
+            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames) for n, t in tracks],
+        )
+        execute_many(
+            "UPDATE sightings SET identity = ? WHERE track = ?",
+            [(t.identity, n) for n, t in tracks if t.identity != t.stored_identity],
+        )
+        execute_many(
+            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "last_ns = excluded.last_ns, x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, "
+            "y1 = excluded.y1, score = excluded.score",
+            [
+                (n, s.first_ns, s.last_ns, t.identity, t.camera, *s.box, s.score)
+                for n, t in tracks
+                for s in t.sightings
+            ],
+        )
+        execute_many("INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._observations)
+        execute_many(
+            "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq",
+            [(*key, seq) for key, seq in self._positions.items()],
+        )
+
+    def _add_tracks(self, message: Tracks) -> None:
+        frame, session = self._new_frame(message.stamp)
+        if frame is not None:
+            self._add_rows(frame, session, message)
+        for number, identity in message.assignments.tolist():
+            track = self._track(number)
+            if track is None:
+                continue  # nothing of it was ever shown, or retention has erased it
+            self._assign(track, identity)
+
+    def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
+        """The new frame's key, or None where this frame is already stored, and its session."""
+        session = self._session(stamp)
+        cursor = self._connection.execute(
+            "INSERT INTO frames (session_key, frame_index, t_ns, width, height) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            (session.key, stamp.frame_index, stamp.t_ns, stamp.width, stamp.height),
+        )
+        if not cursor.rowcount:
+            _log.warning("camera %d sent frame %d twice: kept the first", stamp.camera, stamp.frame_index)
+            return None, session
+        session.frames += 1
+        session.first_ns = min(session.first_ns, stamp.t_ns)
+        session.last_ns = max(session.last_ns, stamp.t_ns)
+        session.ended, session.detail, session.announced_frames = None, "", None
+        return cursor.lastrowid, session
+
+    def _add_rows(self, frame: int, session: _Session, message: Tracks) -> None:
+        stamp = message.stamp
+        rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
+        rows[:, 0] = message.track_ids
+        rows[:, 1] = message.identity_ids
+        rows[:, 2:6] = _units(message.boxes, PIXEL_UNITS)
+        rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
+        rows[:, 8] = _units(message.scores, SCORE_UNITS)
+        rows[:, 9] = message.observed
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]  # in the order of the table's key
+        previous = None
+        for row in rows.tolist():
+            number, identity, score, observed = row[0], row[1], row[8], row[9]
+            if number == previous:
+                continue  # a track is in one place at a time
+            previous = number
+            track = self._track(number)
+            if track is None:
+                track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
+                self._tracks[number] = track
+            track.show(stamp.t_ns)
+            if observed:
+                track.observe(stamp.t_ns, row[2:6], score)
+            if identity > 0:
+                self._assign(track, identity)
+            self._observations.append((frame, *row))
+
+    def _assign(self, track: _Track, identity: int) -> None:
+        track.identity = identity if identity > 0 else None
+        if track.identity is not None:
+            self._identities.add(track.identity)
+
+    def _track(self, number: int) -> _Track | None:
+        if number not in self._tracks:
+            self._tracks[number] = self._stored_track(number)
+        return self._tracks[number]
+
+    def _stored_track(self, number: int) -> _Track | None:
+        row = self._connection.execute(
+            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames "
+            "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
+            (number,),
+        ).fetchone()
+        if row is None:
+            return None
+        session_key, camera, identity, first_ns, last_ns, frames = row
+        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], identity)
+        newest = self._connection.execute(
+            "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
+            "ORDER BY first_ns DESC LIMIT 1",
+            (number,),
+        ).fetchone()
+        if newest is not None:
+            first_ns, last_ns, *box, score = newest
+            track.sightings.append(_Sighting(first_ns, last_ns, box, score))
+        return track
+
+    def _session(self, stamp: FrameStamp) -> _Session:
+        key = (stamp.camera, stamp.session)
+        session = self._sessions.get(key)
+        if session is None:
+            self._connection.execute(
+                "INSERT INTO cameras (camera) VALUES (?) ON CONFLICT DO NOTHING", (stamp.camera,)
+            )
+            self._connection.execute(
+                "INSERT INTO sessions (camera, session, first_ns, last_ns) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (*key, stamp.t_ns, stamp.t_ns),
+            )
+            row = self._connection.execute(
+                "SELECT session_key, first_ns, last_ns, frames, ended, detail, announced_frames "
+                "FROM sessions WHERE camera = ? AND session = ?",
+                key,
+            ).fetchone()
+            session = self._sessions[key] = _Session(*row)
+        return session
+
+    def _add_end(self, message: End) -> None:
+        session = self._session(message.stamp)
+        session.ended, session.detail = message.reason, message.detail
+        session.announced_frames = message.frames
+
+    def _add_checkpoint(self, message: Checkpoint) -> None:
+        positions = [[camera, *position] for camera, position in sorted(message.positions.items())]
+        self._connection.execute(
+            "INSERT INTO checkpoint VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET "
+            "positions = excluded.positions, state = excluded.state",
+            (json.dumps(positions), message.state),
+        )
+        self._connection.executemany(
+            "INSERT INTO identities (identity, state) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
+            "state = excluded.state",
+            list(message.identities.items()),
+        )
+
+    def _add_event(self, message: IdentityEvent) -> None:
+        column, value = {
+            "follow": ("followed", 1),
+            "unfollow": ("followed", 0),
+            "name": ("name", message.value),
+        }[message.kind]
+        self._connection.execute(
+            f"INSERT INTO identities (identity, {column}) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
+            f"{column} = excluded.{column}",
+            (message.identity, value),
+        )
+        self._connection.execute(
+            "INSERT INTO events (identity, kind, t_ns, value) VALUES (?, ?, ?, ?)",
+            (message.identity, message.kind, message.t_ns, message.value),
+        )
+
+
+def store_report(connection: sqlite3.Connection, report: Report) -> None:
+    """Keep a process's report, unless a newer one is stored."""
+    connection.execute(
+        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "pid = excluded.pid, t_ns = excluded.t_ns, state = excluded.state, "
+        "readings = excluded.readings WHERE excluded.t_ns >= t_ns",
+        (
+            report.service,
+            report.instance,
+            report.host,
+            report.pid,
+            report.t_ns,
+            report.state,
+            json.dumps(report.readings, sort_keys=True),
+        ),
+    )
+
+
+def position(connection: sqlite3.Connection, stream: int, session: int) -> int:
+    """The last committed sequence number of a stream, -1 before its first."""
+    row = connection.execute(
+        "SELECT seq FROM positions WHERE stream = ? AND session = ?", (stream, session)
+    ).fetchone()
+    return -1 if row is None else int(row[0])
+
+
+def _units(values: Float32, units: int) -> NDArray[np.float64]:
+    """Numbers as whole multiples of 1/units."""
+    return np.rint(np.clip(values.astype(np.float64) * units, -_LARGEST, _LARGEST))

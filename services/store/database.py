@@ -1,0 +1,162 @@
+"""The writer: everything the store remembers, exactly once."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from services.store import retention
+from services.store.batch import Batch, position, store_report
+from services.store.connection import DATABASE_NAME, open_writer, storage_errors
+from services.store.transaction import transaction
+from shared.config import CameraConfig
+from shared.messages import Checkpoint, Message, Report
+
+Sequenced: TypeAlias = tuple[int, int, int, Message]
+"""stream (the camera's id), session, sequence number, message."""
+
+_FRAMES_AT_ONCE = 1000
+
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
+
+
+class DatabaseManager:
+    """The one connection that writes DIR/tracking.db; every method may be called from any thread.
+
+    Reading is `services.store.history.History`, on connections of its own.
+
+    folder: the data folder, made where there is none; an older schema is brought up to date.
+    busy_timeout_s: how long to wait for another process that holds the database.
+
+    Raises StorageError where the file is no database, another program's, or a newer release's.
+    """
+
+    def __init__(self, folder: Path, *, busy_timeout_s: float = 5.0) -> None:
+        self.path = folder / DATABASE_NAME
+        self._lock = threading.RLock()
+        with storage_errors(self.path):
+            self._connection = open_writer(self.path, busy_timeout_s)
+
+    def position(self, stream: int, session: int) -> int:
+        """The last committed sequence number of a stream's session, -1 before its first."""
+        with self._reading():
+            return position(self._connection, stream, session)
+
+    def commit(self, batch: Sequence[Sequenced]) -> None:
+        """Store all of these messages, or none; on return they are on the disk.
+
+        Messages at or below their stream's position are already stored and pass without effect, so
+        anything may be sent again.  The identity a Tracks message shows for a track is that track's
+        from its first frame on, until another one is shown or assigned.  A frame that is already
+        stored under another sequence number is kept as it was.
+
+        Raises StorageError (disk full, locked, I/O) with nothing applied: call again with the same.
+        """
+        with self._writing():
+            rows = Batch(self._connection)
+            for stream, session, seq, message in batch:
+                rows.add(stream, session, seq, message)
+            rows.flush()
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest Checkpoint, with the newest state of every identity ever sent; None before any."""
+        with self._reading():
+            row = self._connection.execute("SELECT positions, state FROM checkpoint").fetchone()
+            if row is None:
+                return None
+            identities = self._connection.execute(
+                "SELECT identity, state FROM identities WHERE state IS NOT NULL ORDER BY identity"
+            ).fetchall()
+        positions = {camera: (session, seq) for camera, session, seq in json.loads(row[0])}
+        return Checkpoint(positions, row[1], dict(identities))
+
+    def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
+        """Remember the cameras as configured, by id; the password in an address is not kept."""
+        with self._writing():
+            self._connection.executemany(
+                "INSERT INTO cameras VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "name = excluded.name, source = excluded.source, delivery = excluded.delivery, "
+                "start_ns = excluded.start_ns, fps = excluded.fps",
+                [
+                    (number, c.name, _PASSWORD.sub(r"\1:***@", c.source), c.delivery, c.start_ns, c.fps)
+                    for number, c in cameras.items()
+                ],
+            )
+
+    def keep_reports(self, reports: Iterable[Report]) -> None:
+        """Keep reports that came without a sequence number; of each process the newest stays."""
+        with self._writing():
+            for report in reports:
+                store_report(self._connection, report)
+
+    def erase_before(self, t_ns: int, *, most: int | None = None) -> int:
+        """Erase what was seen before `t_ns`, and return how many frames that were.
+
+        People of whom nothing newer is left go with it, unless an operator named or follows them; whoever
+        stays keeps a last known place, however old.
+
+        most: frames erased in one call, the oldest first; whoever must not be held up asks again until
+            nothing is erased.  Without it everything is erased, in short transactions between which other
+            threads commit.
+        """
+        erased = 0
+        while most is None or erased < most:
+            wanted = _FRAMES_AT_ONCE if most is None else min(most - erased, _FRAMES_AT_ONCE)
+            with self._writing():
+                frames = retention.erase_frames(self._connection, t_ns, wanted)
+                if not frames:
+                    retention.erase_tracks(self._connection, t_ns)
+            erased += frames
+            if not frames:
+                self._empty_log()
+                break
+        return erased
+
+    def forget(self, identity: int) -> bool:
+        """Erase a person entirely; False where there is no such person.
+
+        What the tracker remembers is the tracker's: its checkpoint's `state` and what it sends from now
+        on are stored as they come, so let it forget first.
+        """
+        with self._writing():
+            known = retention.forget(self._connection, identity)
+        self._empty_log()
+        return known
+
+    def close(self) -> None:
+        """Close the database; the second time does nothing."""
+        with self._lock, storage_errors(self.path):
+            self._connection.close()
+
+    def __enter__(self) -> DatabaseManager:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _empty_log(self) -> None:
+        """Move the write-ahead log into the database, so that erased content is in neither."""
+        with self._reading():
+            # While somebody reads it only moves what it can; the next checkpoint does the rest.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock, storage_errors(self.path):
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock, storage_errors(self.path), transaction(self._connection):
+            yield

@@ -1,0 +1,1 @@
+"""People in, tracks and identities over all cameras out."""

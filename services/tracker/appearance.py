@@ -1,0 +1,87 @@
+"""How much a similarity of appearance says: calibrated, learned while it runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from services.tracker.kalman import Float64
+
+
+def normalised(vectors: Float64) -> Float64:
+    """Rows scaled to length 1; a zero row stays zero."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12))
+
+
+class Spread:
+    """A running mean and standard deviation that begins with a prior worth `weight` samples."""
+
+    def __init__(self, mean: float, deviation: float, weight: float) -> None:
+        self._n = weight
+        self._sum = mean * weight
+        self._squares = (deviation**2 + mean**2) * weight
+
+    @property
+    def mean(self) -> float:
+        """The mean so far."""
+        return self._sum / self._n
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation so far, never zero."""
+        return math.sqrt(max(self._squares / self._n - self.mean**2, 1e-4))
+
+    def add(self, values: Float64, weight: float = 1.0) -> None:
+        """Learn from values, each worth `weight` samples."""
+        self._n += weight * values.size
+        self._sum += weight * float(values.sum())
+        self._squares += weight * float((values * values).sum())
+
+    def state(self) -> list[float]:
+        """Plain numbers for `restored`."""
+        return [self._n, self._sum, self._squares]
+
+    @classmethod
+    def restored(cls, state: list[float]) -> Spread:
+        """What `state` gave."""
+        spread = cls(0.0, 0.0, 1.0)
+        spread._n, spread._sum, spread._squares = state
+        return spread
+
+
+class Similarity:
+    """Log-likelihood ratio of a cosine: the same person against two different ones.
+
+    Both distributions are normal, with their own mean and spread, and learned: different people are
+    those seen at once by one camera, the same person is one track at two moments.  So a network with
+    other cosines than the one at hand calibrates itself.  The ratio is bounded, because no cosine is
+    proof, and never falls where the cosine grows.
+    """
+
+    BOUND = 4.0
+
+    def __init__(self, same: Spread, different: Spread) -> None:
+        self.same = same
+        self.different = different
+
+    def ratio(self, cosine: Float64) -> Float64:
+        """Log-likelihood ratio for each cosine."""
+        m1, s1 = self.same.mean, self.same.deviation
+        m0, s0 = self.different.mean, self.different.deviation
+        # Beyond its mean a better match is never less likely the same person, nor below the
+        # impostors' mean a worse one less likely another.
+        c = np.clip(cosine, min(m0, m1), max(m0, m1))
+        value = ((c - m0) / s0) ** 2 / 2 - ((c - m1) / s1) ** 2 / 2 + math.log(s0 / s1)
+        return np.clip(value, -self.BOUND, self.BOUND)
+
+    def state(self) -> Any:
+        """Plain numbers for `restored`."""
+        return [self.same.state(), self.different.state()]
+
+    @classmethod
+    def restored(cls, state: Any) -> Similarity:
+        """What `state` gave."""
+        return cls(Spread.restored(state[0]), Spread.restored(state[1]))

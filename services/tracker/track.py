@@ -1,0 +1,147 @@
+"""One track: what is known of one person's uninterrupted stay in one camera's view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from services.tracker.kalman import Float64
+
+SAMPLE_S = 0.2
+"""Least time between two points kept of a track's way."""
+
+MAX_SAMPLES = 128
+"""Points kept of a way; when there are more, every other one is forgotten."""
+
+SMOOTHING = 0.8
+"""Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
+
+
+class Track:
+    """One person's uninterrupted stay in one camera's view.
+
+    way: list of (t_s, x, y, vx, vy, h): foot point and its velocity in pixels and pixels/s, height.
+    total, weight, count: sum of the embeddings weighted by their quality, of the weights, how many.
+    recent: the smoothed embedding, for the association from frame to frame.
+    first_ns, last_ns: when it was first and last observed.
+    identity: the person it belongs to, 0 while undecided.
+    doubt: how strongly the latest embeddings speak against the ones before, as a log-likelihood ratio.
+    doubtful: those embeddings and their qualities, held back until the doubt is settled.
+    """
+
+    __slots__ = (
+        "camera",
+        "confirmed",
+        "count",
+        "doubt",
+        "doubtful",
+        "evidence",
+        "first_ns",
+        "hits",
+        "identity",
+        "last_ns",
+        "open",
+        "recent",
+        "score",
+        "total",
+        "track_id",
+        "way",
+        "weight",
+    )
+
+    def __init__(self, track_id: int, camera: int, t_ns: int, score: float) -> None:
+        self.track_id = track_id
+        self.camera = camera
+        self.first_ns = self.last_ns = t_ns
+        self.score = score
+        self.hits = 1
+        self.evidence = score
+        self.confirmed = False
+        self.open = True
+        self.identity = 0
+        self.way: list[tuple[float, float, float, float, float, float]] = []
+        self.total: Float64 | None = None
+        self.recent: Float64 | None = None
+        self.weight = 0.0
+        self.count = 0
+        self.doubt = 0.0
+        self.doubtful: list[tuple[Float64, float]] = []
+
+    def see(self, t_ns: int, score: float) -> None:
+        """Another detection."""
+        self.last_ns = t_ns
+        self.score = score
+        self.hits += 1
+        self.evidence += score
+
+    def walk(self, t_ns: int, point: tuple[float, float, float, float, float]) -> None:
+        """Another point (x, y, vx, vy, h) of the way; the last one is always kept up to date."""
+        t_s = t_ns * 1e-9
+        way = self.way
+        if len(way) > 1 and t_s - way[-2][0] < SAMPLE_S:
+            way[-1] = (t_s, *point)
+        else:
+            way.append((t_s, *point))
+        if len(way) > MAX_SAMPLES:
+            del way[1:-1:2]
+
+    def embed(self, vector: Float64, quality: float) -> None:
+        """Another embedding of this person."""
+        if self.total is None or self.recent is None:
+            self.total, self.recent = vector * quality, vector.copy()
+        else:
+            self.total = self.total + vector * quality
+            keep = 1 - (1 - SMOOTHING) * quality
+            recent = keep * self.recent + (1 - keep) * vector
+            self.recent = recent / max(float(np.linalg.norm(recent)), 1e-12)
+        self.weight += quality
+        self.count += 1
+
+    def question(self, vector: Float64, quality: float, ratio: float) -> None:
+        """Another embedding; ratio: log-likelihood ratio of its being the same person as before.
+
+        Doubt adds up while embeddings keep contradicting (a cumulative sum test, Page 1954), and one
+        that agrees ends it.
+        """
+        if ratio >= 0:
+            self.doubt = 0.0
+            for held in self.doubtful:
+                self.embed(*held)
+            self.doubtful = []
+            self.embed(vector, quality)
+        else:
+            self.doubt -= ratio
+            self.doubtful.append((vector, quality))
+
+    def successor(self, track_id: int, t_ns: int, score: float) -> Track:
+        """The track of whoever is under this one since the doubt began."""
+        track = Track(track_id, self.camera, t_ns, score)
+        track.evidence = self.evidence
+        for held in self.doubtful:
+            track.embed(*held)
+        self.doubt, self.doubtful = 0.0, []
+        return track
+
+    def points(self) -> Float64:
+        """(K, 6) float64, the way as an array."""
+        return np.array(self.way)
+
+    @property
+    def mean(self) -> Float64 | None:
+        """The mean embedding, weighted by quality; None while there is none."""
+        return None if self.total is None else self.total / self.weight
+
+    def state(self) -> list[Any]:
+        """Plain values for `restored`."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def restored(cls, state: list[Any]) -> Track:
+        """What `state` gave."""
+        track = cls(0, 0, 0, 0.0)
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(track, name, value)
+        track.doubtful = [(vector, quality) for vector, quality in track.doubtful]
+        track.way = [(t, x, y, vx, vy, h) for t, x, y, vx, vy, h in track.way]
+        return track

@@ -1,0 +1,40 @@
+"""Clocks: now, and how far another host's clock is from ours."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+NEGLIGIBLE_NS = 5_000_000
+"""Estimated offsets below this are noise of the estimate, not of the clocks."""
+
+
+def now_ns() -> int:
+    """UTC, nanoseconds."""
+    return time.time_ns()
+
+
+class OffsetEstimator:
+    """The other clock minus ours, from echoed timestamps.
+
+    Cristian's algorithm: the other's reading is taken to be from half way between sending and hearing
+    back; of the last 16 exchanges the one with the shortest way is believed (as in NTP's clock filter,
+    RFC 5905 section 10).
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, int]] = deque(maxlen=16)
+
+    def add(self, sent_ns: int, other_ns: int, heard_ns: int) -> None:
+        """Take in one exchange; an answer heard before it was asked for is dropped."""
+        round_trip_ns = heard_ns - sent_ns
+        if round_trip_ns >= 0:
+            self._samples.append((round_trip_ns, other_ns - sent_ns - round_trip_ns // 2))
+
+    @property
+    def offset_ns(self) -> int:
+        """The other clock minus ours, nanoseconds; 0 while unknown or negligible."""
+        if not self._samples:
+            return 0
+        round_trip_ns, offset_ns = min(self._samples)
+        return offset_ns if abs(offset_ns) > max(NEGLIGIBLE_NS, round_trip_ns) else 0

@@ -1,0 +1,246 @@
+"""The sending end of a link: streams of messages, each delivered once and in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from shared import envelope
+from shared.clock import OffsetEstimator, now_ns
+from shared.codec import encode
+from shared.envelope import Envelope, Kind
+from shared.errors import LinkError, MessageError, StreamRefusedError
+from shared.messages import Buffer, Message, Report
+from shared.sockets import open_socket, receive_frames, send_frames
+from shared.window import SendWindow
+
+log = logging.getLogger(__name__)
+
+PING_EVERY_S = 1.0
+SILENCE_S = 5.0
+ASK_AGAIN_S = 1.0
+MOST_AT_ONCE = 256
+
+
+@dataclass(slots=True)
+class _Stream:
+    session: int
+    live: bool
+    window: SendWindow[list[Buffer]]
+    outbox: int
+    opened: bool = False
+    asked_at_s: float = 0.0
+    told_at_ns: int = 0  # the receiver last said where the stream stands,
+    news_at_ns: int = 0  # and that was not known before
+    dropped: int = 0
+
+
+class LinkSender:
+    """Sends the messages of any number of streams to one receiver; used from one thread.
+
+    A recorded stream's messages keep the numbers their maker gives them, over restarts of both ends; a
+    live stream's are numbered as they come, and when its outbox is full the oldest unsent one goes.
+    The receiver may be absent at any time: everything unacknowledged is kept and sent when it is back.
+
+    Call `poll` whenever `socket` is readable and at least every 100 ms.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        *,
+        name: str,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.socket = open_socket(context, zmq.DEALER, address, bind=False, high_water_mark=256)
+        self.clock = OffsetEstimator()
+        self.rejected = 0
+        self._began_ns = now_ns()
+        self._address = address
+        self._name = name
+        self._monotonic_s = monotonic_s
+        self._streams: dict[int, _Stream] = {}
+        self._receiver: int | None = None  # its incarnation
+        self._heard_at_s = monotonic_s()
+        self._pinged_at_s = float("-inf")
+        self._silent = False
+
+    def open(self, stream: int, session: int, *, live: bool, first: int = 0, outbox: int = 1) -> None:
+        """Begin a stream, or a new session of it.
+
+        The receiver says where to go on; until it has, `position` is None.
+        outbox: most messages of a live stream that wait unsent, 1 or more.
+        """
+        self._streams[stream] = _Stream(session, live, SendWindow(first), outbox)
+        self._ask(stream)
+
+    def position(self, stream: int) -> int | None:
+        """The number the stream's next message will have, or None while the receiver has not said."""
+        state = self._streams.get(stream)
+        return state.window.next if state is not None and state.opened else None
+
+    def room(self, stream: int) -> int:
+        """How many messages the receiver would take now."""
+        state = self._streams[stream]
+        return state.window.room if state.opened else 0
+
+    def durable(self, stream: int) -> int:
+        """The receiver answers for every message of the stream below this number."""
+        return self._streams[stream].window.durable
+
+    def unacknowledged(self, stream: int) -> int:
+        """Messages held until the receiver answers for them."""
+        return self._streams[stream].window.unacknowledged
+
+    def dropped(self, stream: int) -> int:
+        """Messages given up because the outbox was full."""
+        return self._streams[stream].dropped
+
+    @property
+    def connected(self) -> bool:
+        """Whether the receiver has been heard lately."""
+        return self._receiver is not None and not self._silent
+
+    def send(self, stream: int, message: Message, seq: int | None = None) -> None:
+        """Hand over a message; it goes out as soon as the receiver grants it.
+
+        Raises LinkError where `seq` leaves a gap.
+        """
+        state = self._streams[stream]
+        state.window.push(encode(message), None if state.live else seq)
+        self._transmit(stream, state)
+        while state.live and state.window.unsent > state.outbox and state.window.drop_oldest_unsent():
+            state.dropped += 1
+
+    def report(self, message: Report) -> None:
+        """Send a report outside every stream, if the way is free."""
+        self._put(Envelope(Kind.REPORT), encode(message))
+
+    def poll(self) -> None:
+        """Take in what the receiver said, send what may be sent, ask where there is doubt.
+
+        Raises StreamRefusedError when the receiver refuses a stream, which is then forgotten here: call again
+        for the others.  Raises LinkError where the receiver wants what is no longer held.
+        """
+        for _ in range(MOST_AT_ONCE):
+            try:
+                frames = receive_frames(self.socket, small=1)
+            except zmq.Again:
+                break
+            try:
+                self._take_in(*envelope.unpack(bytes(frames[0])))
+            except MessageError:
+                self.rejected += 1
+        now_s = self._monotonic_s()
+        if now_s - self._pinged_at_s >= PING_EVERY_S:
+            self._pinged_at_s = now_s
+            self._put(Envelope(Kind.PING, seq=now_ns(), a=self.clock.offset_ns))
+        self._note_silence(now_s)
+        for number, state in self._streams.items():
+            if not state.opened and now_s - state.asked_at_s > ASK_AGAIN_S:
+                self._ask(number)
+            self._transmit(number, state)
+
+    def close(self) -> None:
+        """Close the socket; what is unacknowledged is forgotten here."""
+        self.socket.close()
+
+    def _take_in(self, got: Envelope, rest: bytes) -> None:
+        self._heard_at_s = self._monotonic_s()
+        if got.kind is Kind.PONG:
+            self._take_pong(got)
+            return
+        if got.kind is Kind.REFUSE:
+            self._take_refusal(got, rest.decode(errors="replace"))
+            return
+        state = self._streams.get(got.stream)
+        if state is None or state.session != got.session:
+            return
+        if got.kind is Kind.REOPEN:
+            if self._monotonic_s() - state.asked_at_s > 0.1 or state.opened:
+                self._ask(got.stream)
+        elif got.kind is Kind.ACCEPT:
+            if not state.opened:  # otherwise it answers an asking that was answered before
+                self._go_on(got, state)
+        elif got.kind is Kind.ACK:
+            if state.opened:
+                state.told_at_ns = now_ns()
+                if state.window.acknowledged(got.seq, got.a, got.b):
+                    state.news_at_ns = state.told_at_ns
+        else:
+            raise MessageError("an envelope that only a sender sends")
+
+    def _take_refusal(self, got: Envelope, reason: str) -> None:
+        state = self._streams.get(got.stream)
+        if state is not None and state.session == got.session:
+            del self._streams[got.stream]
+            raise StreamRefusedError(got.stream, f"{self._name} at {self._address} refused: {reason}")
+
+    def _take_pong(self, got: Envelope) -> None:
+        if got.a < 0:
+            raise MessageError("a clock before 1970")
+        self.clock.add(got.seq, got.a, now_ns())
+        if self._receiver not in (None, got.session):
+            log.info("%s restarted: sending again what it had not acknowledged", self._name)
+            for number in self._streams:
+                self._ask(number)
+        self._receiver = got.session
+        self._look_for_losses(pinged_at_ns=got.seq)
+
+    def _go_on(self, got: Envelope, state: _Stream) -> None:
+        if got.seq < state.window.durable:
+            raise LinkError(
+                f"{self._name} at {self._address} wants stream {got.stream} from {got.seq} on, but has "
+                f"answered for everything below {state.window.durable}: start this program again"
+            )
+        state.window.accepted(got.seq, got.a, got.b)
+        state.opened = True
+        state.told_at_ns = state.news_at_ns = now_ns()
+
+    def _look_for_losses(self, pinged_at_ns: int) -> None:
+        # A receiver tells how far each stream of ours is before it answers a ping, and all keep their order
+        # on the way.  So what was sent before the ping, and is not reported before its answer, is lost; and
+        # a stream of which nothing is told is not known there as ours: the connection is a new one.
+        for number, state in self._streams.items():
+            lost = state.window.in_doubt and state.news_at_ns < pinged_at_ns
+            if state.opened and (lost or state.told_at_ns < pinged_at_ns):
+                self._ask(number)
+
+    def _ask(self, stream: int) -> None:
+        state = self._streams[stream]
+        state.opened = False
+        state.asked_at_s = self._monotonic_s()
+        first, live = state.window.durable, int(state.live)
+        self._put(Envelope(Kind.OPEN, stream, state.session, seq=first, a=live, b=self._began_ns))
+
+    def _transmit(self, stream: int, state: _Stream) -> None:
+        if not state.opened:
+            return
+        for seq, frames in state.window.sendable():
+            if state.window.in_doubt and state.window.arrived == seq:
+                state.news_at_ns = now_ns()  # the first in flight starts the wait for news
+            if not self._put(Envelope(Kind.DATA, stream, state.session, seq), frames):
+                state.window.unsend(seq)
+                return
+
+    def _put(self, what: Envelope, frames: list[Buffer] | None = None) -> bool:
+        head = what.pack()
+        try:
+            send_frames(self.socket, [head + frames[0], *frames[1:]] if frames else [head])
+        except zmq.Again:
+            return False
+        return True
+
+    def _note_silence(self, now_s: float) -> None:
+        silent = now_s - self._heard_at_s > SILENCE_S
+        if silent != self._silent:
+            self._silent = silent
+            if silent:
+                log.warning("%s at %s does not answer; trying on", self._name, self._address)
+            else:
+                log.info("%s at %s answers", self._name, self._address)

@@ -1,0 +1,168 @@
+"""Questions and answers: one request, one reply.
+
+A request names an operation and carries plain fields (msgpack); a reply carries fields, and one message
+of `shared.messages` where the operation returns one, or the text of an error.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zmq
+
+from shared.codec import decode, encode, shown, unpack_header
+from shared.errors import LinkError, MessageError, TrackingError
+from shared.messages import PROTOCOL_VERSION, Message
+from shared.sockets import open_socket
+
+MOST_AT_ONCE = 64
+
+_NUMBER = struct.Struct(">Q")
+_INT64_MAX = (1 << 63) - 1
+
+Fields = Mapping[str, Any]
+Handler = Callable[[Fields], "Reply | Fields"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an operation returns when it returns more than fields."""
+
+    fields: Fields
+    message: Message | None = None
+
+
+class Requester:
+    """The asking side; used from one thread."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        self._address = address
+        # Immediate: while nobody is there, a request fails instead of waiting to be answered too late.
+        self._socket = open_socket(context, zmq.DEALER, address, bind=False, immediate=True)
+        self._number = 0
+
+    def ask(self, operation: str, fields: Fields | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The reply's fields.
+
+        Raises LinkError when nobody answers in time, TrackingError with the answer's text when refused.
+        """
+        return dict(self.ask_for_message(operation, fields, timeout_s).fields)
+
+    def ask_for_message(self, operation: str, fields: Fields | None = None, timeout_s: float = 5.0) -> Reply:
+        """The whole reply; raises as `ask` does."""
+        self._number += 1
+        number = _NUMBER.pack(self._number)
+        header = {"v": PROTOCOL_VERSION, "op": operation, "f": dict(fields or {})}
+        deadline = time.monotonic() + timeout_s
+        frames: list[bytes] = []
+        try:
+            self._await(zmq.POLLOUT, deadline)
+            self._socket.send_multipart([number, msgpack.packb(header)], zmq.NOBLOCK)
+            while len(frames) < 2 or frames[0] != number:  # others answer what was given up earlier
+                self._await(zmq.POLLIN, deadline)
+                frames = self._socket.recv_multipart()
+        except (TimeoutError, zmq.Again):
+            raise LinkError(
+                f"nobody answered at {self._address} within {timeout_s:g} s: is it running?"
+            ) from None
+        header = unpack_header(frames[1])
+        error = header.get("error")
+        if error is not None:
+            raise TrackingError(str(error))
+        answer = header.get("f")
+        if not isinstance(answer, dict):
+            raise MessageError(f"{self._address} sent a reply without fields")
+        return Reply(answer, decode(frames[2:]) if len(frames) > 2 else None)
+
+    def _await(self, event: int, deadline: float) -> None:
+        left_ms = math.ceil((deadline - time.monotonic()) * 1000)
+        if left_ms <= 0 or not self._socket.poll(left_ms, event):
+            raise TimeoutError
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Responder:
+    """The answering side: operations by name; used from one thread.
+
+    A handler returns fields (or a Reply) and refuses by raising TrackingError; what it needs to know of
+    bad fields it learns from `integer`, `number` and `text`.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, operations: Mapping[str, Handler]
+    ) -> None:
+        self.socket = open_socket(context, zmq.ROUTER, address, bind=True)
+        self.rejected = 0
+        self._operations = dict(operations)
+
+    def serve(self) -> None:
+        """Answer requests that wait, at most `MOST_AT_ONCE`; never blocks."""
+        for _ in range(MOST_AT_ONCE):
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if len(frames) != 3:
+                self.rejected += 1
+                continue
+            peer, number, body = frames
+            try:
+                self.socket.send_multipart([peer, number, *self._answer(body)], zmq.NOBLOCK)
+            except zmq.ZMQError:
+                self.rejected += 1  # the asker has gone, or does not read
+
+    def _answer(self, body: bytes) -> list[Any]:
+        try:
+            header = unpack_header(body)
+            if header.get("v") != PROTOCOL_VERSION:
+                raise MessageError(f"this is protocol version {PROTOCOL_VERSION}")
+            name, fields = header.get("op"), header.get("f")
+            handler = self._operations.get(name) if isinstance(name, str) else None
+            if handler is None or not isinstance(fields, dict):
+                raise MessageError(
+                    f"unknown operation {shown(name)}; known: {', '.join(sorted(self._operations))}"
+                )
+            result = handler(fields)
+        except TrackingError as error:
+            self.rejected += isinstance(error, MessageError)
+            return [msgpack.packb({"v": PROTOCOL_VERSION, "error": str(error)})]
+        reply = result if isinstance(result, Reply) else Reply(result)
+        answer = [msgpack.packb({"v": PROTOCOL_VERSION, "f": dict(reply.fields)})]
+        return answer if reply.message is None else [*answer, *encode(reply.message)]
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def integer(fields: Fields, name: str) -> int:
+    """An integer of a request; raises MessageError naming it where it is none."""
+    value = fields.get(name)
+    if type(value) is not int or not -_INT64_MAX <= value <= _INT64_MAX:
+        raise MessageError(f"{name} must be a whole number of 64 bits, not {shown(value)}")
+    return value
+
+
+def number(fields: Fields, name: str) -> float:
+    """A number of a request; raises MessageError naming it where it is none."""
+    value = fields.get(name)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise MessageError(f"{name} must be a number, not {shown(value)}")
+    return float(value)
+
+
+def text(fields: Fields, name: str, longest: int = 200) -> str:
+    """A text of a request; raises MessageError naming it where it is none or too long."""
+    value = fields.get(name)
+    if not isinstance(value, str) or len(value) > longest:
+        raise MessageError(f"{name} must be a text of at most {longest} letters")
+    return value

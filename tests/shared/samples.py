@@ -1,0 +1,194 @@
+"""Messages to send in tests, and hypothesis strategies for every type of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from shared.messages import (
+    Checkpoint,
+    End,
+    Features,
+    Followed,
+    Frame,
+    FrameStamp,
+    IdentityEvent,
+    LastSeen,
+    Message,
+    Motion,
+    People,
+    Report,
+    Tracks,
+)
+
+INT64_MAX = (1 << 63) - 1
+
+
+def numbered(index: int, camera: int = 1, jpeg: bytes = b"\xff\xd8jpeg") -> Frame:
+    """A frame that says which one it is."""
+    return Frame(FrameStamp(camera, 7, index, index * 40_000_000, 640, 480), jpeg)
+
+
+def index_of(message: Message) -> int:
+    """What `numbered` numbered it with."""
+    assert isinstance(message, Frame)
+    return message.stamp.frame_index
+
+
+def report(pid: int = 1) -> Report:
+    return Report("ingest", 3, "edge", pid, 1, "running", {"cpu_percent": 1.5})
+
+
+def tracks(people: int = 2) -> Tracks:
+    ids = np.arange(1, people + 1, dtype=np.int64)
+    return Tracks(
+        FrameStamp(1, 2, 3, 4, 640, 480),
+        ids,
+        ids + 10,
+        np.ones((people, 4), np.float32),
+        np.full(people, 0.5, np.float32),
+        np.ones(people, np.bool_),
+        np.zeros((people, 2), np.float32),
+        np.zeros((people, 5, 2), np.float32),
+        np.zeros((0, 2), np.int64),
+    )
+
+
+def people(count: int = 3) -> People:
+    return People(
+        FrameStamp(1, 2, 3, 4, 640, 480),
+        np.ones((count, 4), np.float32),
+        np.full(count, 0.5, np.float32),
+        np.full((count, 2), np.nan, np.float32),
+        np.eye(2, 3, dtype=np.float32),
+        {
+            "appearance": Features(
+                np.arange(count, dtype=np.int32),
+                np.ones((count, 8), np.float32),
+                np.ones(count, np.float32),
+            )
+        },
+    )
+
+
+def one_of_each() -> list[Message]:
+    """A message of every type."""
+    stamp = FrameStamp(1, 2, 3, 4, 640, 480)
+    return [
+        Frame(stamp, b"jpeg", Motion(np.ones((3, 4, 2), np.float32), np.eye(2, 3, dtype=np.float32))),
+        people(),
+        tracks(),
+        End(stamp, "finished", "all", 3),
+        Checkpoint({1: (2, 3)}, b"state", {1: b"one", 2: b""}),
+        Followed((LastSeen(1, "Ann", 2, 3, 4.0, 5.0),)),
+        IdentityEvent(1, "name", 2, "Ann"),
+        report(),
+    ]
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two messages say the same, arrays and buffers included."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return (
+            a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
+    if is_dataclass(a) and is_dataclass(b):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (bytes, bytearray, memoryview)) and isinstance(b, (bytes, bytearray, memoryview)):
+        return bytes(a) == bytes(b)
+    return a == b
+
+
+naturals = st.integers(0, INT64_MAX)
+positives = st.integers(1, INT64_MAX)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+stamps = st.builds(
+    FrameStamp, positives, naturals, naturals, naturals, st.integers(0, 1 << 15), st.integers(0, 1 << 15)
+)
+
+
+def floats(*shape: int, nan: bool = False) -> st.SearchStrategy[NDArray[np.float32]]:
+    elements = st.floats(width=32, allow_nan=nan, allow_infinity=nan)
+    return hnp.arrays(np.float32, shape, elements=elements)
+
+
+motions = st.tuples(st.integers(1, 5), st.integers(1, 5)).flatmap(
+    lambda shape: st.builds(Motion, floats(*shape, 2), floats(2, 3))
+)
+frames = st.builds(Frame, stamps, st.binary(max_size=50), st.none() | motions)
+
+
+@st.composite
+def features_of(draw: Any, count: int) -> Features:
+    of = draw(st.lists(st.integers(0, count - 1), unique=True).map(sorted)) if count else []
+    rows, dimensions = len(of), draw(st.integers(0, 6))
+    return Features(np.array(of, np.int32), draw(floats(rows, dimensions)), draw(floats(rows)))
+
+
+@st.composite
+def any_people(draw: Any) -> People:
+    count = draw(st.integers(0, 4))
+    return People(
+        draw(stamps),
+        draw(floats(count, 4)),
+        draw(floats(count)),
+        draw(floats(count, 2, nan=True)),
+        draw(floats(2, 3)),
+        draw(st.dictionaries(texts, features_of(count), max_size=3)),
+        draw(st.integers(-INT64_MAX, INT64_MAX)),
+    )
+
+
+@st.composite
+def any_tracks(draw: Any) -> Tracks:
+    count, steps, assigned = (draw(st.integers(0, 4)) for _ in range(3))
+    return Tracks(
+        draw(stamps),
+        draw(hnp.arrays(np.int64, count)),
+        draw(hnp.arrays(np.int64, count)),
+        draw(floats(count, 4)),
+        draw(floats(count)),
+        draw(hnp.arrays(np.bool_, count)),
+        draw(floats(count, 2)),
+        draw(floats(count, steps, 2)),
+        draw(hnp.arrays(np.int64, (assigned, 2))),
+    )
+
+
+messages: st.SearchStrategy[Message] = st.one_of(
+    frames,
+    any_people(),
+    any_tracks(),
+    st.builds(End, stamps, st.sampled_from(["finished", "stopped", "failed"]), texts, naturals),
+    st.builds(
+        Checkpoint,
+        st.dictionaries(naturals, st.tuples(naturals, naturals), max_size=4),
+        st.binary(max_size=30),
+        st.dictionaries(positives, st.binary(max_size=10), max_size=4),
+    ),
+    st.builds(
+        Followed,
+        st.lists(st.builds(LastSeen, positives, texts, naturals, naturals, finite, finite), max_size=4).map(
+            tuple
+        ),
+    ),
+    st.builds(IdentityEvent, positives, st.sampled_from(["follow", "unfollow", "name"]), naturals, texts),
+    st.builds(
+        Report,
+        texts,
+        naturals,
+        texts,
+        naturals,
+        naturals,
+        texts,
+        st.dictionaries(texts, finite, max_size=4),
+    ),
+)

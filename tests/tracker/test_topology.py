@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+
+from services.tracker.topology import Topology, Ways
+from services.tracker.track import Track
+
+SIZES = {1: (640, 480), 2: (800, 600)}
+START_NS = 1_700_000_000_000_000_000
+
+
+def stay(track_id: int, camera: int, first_s: float, last_s: float, place: object) -> Track:
+    """A track whose foot point at t seconds is place(t)."""
+    track = Track(track_id, camera, START_NS + round(first_s * 1e9), 0.9)
+    assert callable(place)
+    for t_s in np.arange(first_s, last_s + 1e-6, 0.2):
+        x, y = place(t_s)
+        ahead = place(t_s + 0.1)
+        t_ns = START_NS + round(t_s * 1e9)
+        track.see(t_ns, 0.9)
+        track.walk(t_ns, (x, y, (ahead[0] - x) * 10, (ahead[1] - y) * 10, 150.0))
+    return track
+
+
+def crossings(count: int) -> list[Track]:
+    """People walking through both of two overlapping views, the second flipped and enlarged."""
+    tracks = []
+    for n in range(count):
+        start, depth = 20.0 * n, 250.0 + 37 * (n % 5)
+
+        def first(t_s: float, start: float = start, depth: float = depth) -> tuple[float, float]:
+            return 100 * (t_s - start), depth
+
+        def second(t_s: float, start: float = start, depth: float = depth) -> tuple[float, float]:
+            return 800 - 1.25 * (100 * (t_s - start) - 400), 1.25 * depth
+
+        tracks.append(stay(2 * n + 1, 1, start, start + 6, first))
+        tracks.append(stay(2 * n + 2, 2, start + 4.5, start + 10, second))
+    return tracks
+
+
+def test_ways_are_interpolated_within_and_walked_on_beyond() -> None:
+    ways = Ways.of(
+        [stay(1, 1, 0, 2, lambda t: (100 * t, 300.0)), stay(2, 2, 5, 6, lambda t: (50.0, 400.0))], SIZES
+    )
+    there = ways.at(np.array([0, 0, 1]), np.array([1.1, 3.0, 5.5]))
+    np.testing.assert_allclose(there[:, 0], [110, 300, 50], atol=1e-3)
+    np.testing.assert_allclose(there[:, 1], [300, 300, 400], atol=1e-3)
+
+
+def test_an_unknown_pair_of_cameras_says_nothing_about_the_place() -> None:
+    tracks = crossings(2)
+    ways = Ways.of(tracks, SIZES)
+    right, wrong = Topology().ratio(ways, np.array([0, 2]), np.array([1, 3]), np.zeros(2))
+    assert abs(right - wrong) < 0.5
+
+
+def test_the_map_between_overlapping_views_is_learned_from_a_few_links() -> None:
+    tracks = crossings(6)
+    # Somebody else, at the same moment elsewhere in the second view, walking the other way.
+    other = stay(99, 2, 104.5, 110, lambda t: (100 + 120 * (t - 104.5), 590.0))
+    ways = Ways.of([*tracks, other], SIZES)
+    earlier, later = np.array([0, 2, 4, 6, 8, 10, 10]), np.array([1, 3, 5, 7, 9, 11, 12])
+    known = np.array([1.0, 1, 1, 1, 1, 0, 0])
+    value = Topology().ratio(ways, earlier, later, known)
+    assert value[5] > 3
+    assert value[6] < value[5] - 4
+
+
+def test_settled_links_are_remembered_and_restored() -> None:
+    tracks = crossings(6)
+    ways = Ways.of(tracks, SIZES)
+    topology = Topology()
+    for n in range(5):
+        topology.learn(ways, 2 * n, 2 * n + 1)
+    again = Topology.restored(topology.state())
+    last = (np.array([10]), np.array([11]), np.zeros(1))
+    assert topology.ratio(ways, *last)[0] == again.ratio(ways, *last)[0]
+    assert topology.ratio(ways, *last)[0] > Topology().ratio(ways, *last)[0] + 3
+
+
+def test_one_camera_never_shows_a_person_twice_at_once() -> None:
+    ways = Ways.of(
+        [stay(1, 1, 0, 4, lambda t: (100.0, 300.0)), stay(2, 1, 3, 6, lambda t: (100.0, 300.0))], SIZES
+    )
+    assert Topology().ratio(ways, np.array([0]), np.array([1]), np.zeros(1))[0] == -np.inf
+
+
+def test_who_is_lost_within_the_picture_is_found_near_by_rather_than_far_away() -> None:
+    lost = stay(1, 1, 0, 4, lambda t: (320.0, 300.0))
+    near = stay(2, 1, 6, 8, lambda t: (340.0, 310.0))
+    far = stay(3, 1, 6, 8, lambda t: (30.0, 470.0))
+    ways = Ways.of([lost, near, far], SIZES)
+    value = Topology().ratio(ways, np.array([0, 0]), np.array([1, 2]), np.zeros(2))
+    assert value[0] > value[1] + 1

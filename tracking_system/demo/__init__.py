@@ -1,0 +1,1 @@
+"""The demonstration: a public sample video as three cameras of one scene."""

@@ -1,0 +1,290 @@
+"""All services of a run on this machine, as child processes of this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import zmq
+
+from shared.config import setting_names
+from shared.config_file import ENVIRONMENT_PREFIX, Setup, dump
+from shared.endpoints import Endpoints
+from shared.errors import TrackingError
+from shared.feed import FeedPublisher
+from shared.logs import console_text
+from shared.request import Requester
+from tracking_system.progress import Progress
+from tracking_system.supervisor import Exit, ProcessTable, Program
+
+log = logging.getLogger(__name__)
+
+HUBS = ("detector", "tracker", "store")
+"""In the order in which they are drained: each passes on what it has before the next is asked to end."""
+
+_POLL_S = 0.5
+_DRAIN_S = 60.0
+_BROKEN_DRAIN_S = 3.0
+_TELL_TRACKER_S = 60.0
+_STILL_S = 5.0
+_VIEWER_S = 15.0
+_VIEWER_POLL_S = 0.05
+
+FINISHED, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class LocalRun:
+    """One run from start to end.
+
+    setup: cameras and settings.  snapshot: the file that `write_snapshot` made of them.  data: the data
+    folder, which the caller holds.  window, record: what the viewer does; without either there is none.
+
+    A recorded run is over when every camera's frames are on disk; one with a live camera when it is asked
+    to end (Ctrl-C, SIGTERM).  A camera that fails for good is taken out and the others go on; so they do
+    without a viewer.  A hub that fails for good ends the run.
+    """
+
+    def __init__(
+        self, setup: Setup, snapshot: Path, data: Path, *, window: bool, record: Path | None = None
+    ) -> None:
+        self._setup = setup
+        self._snapshot = snapshot
+        self._data = data
+        self._window = window
+        self._record = record
+        self._endpoints = Endpoints.local(data).with_addresses(setup.addresses)
+        self._ingests = {f"ingest {camera}": camera for camera in setup.cameras}
+        self._table = ProcessTable(
+            on_line=self._forward, on_start=self._started, environment=child_environment()
+        )
+        self._failed: dict[str, str] = {}
+        self._out: dict[int, str] = {}
+        self._interrupts = 0
+        self._tellers: list[threading.Thread] = []
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """What failed for good, and how."""
+        return self._failed
+
+    def run(self, progress: Progress) -> int:
+        """Start everything, watch over it, end it; FINISHED, FAILED or INTERRUPTED."""
+        self._endpoints.prepare()
+        with self._signals():
+            try:
+                for program in self._hubs_and_viewer():
+                    self._table.start(program)
+                if "viewer" in self._table.alive():
+                    self._await_viewer()
+                if not self._interrupts:
+                    for program in self._cameras():
+                        self._table.start(program)
+                return self._watch(progress)
+            finally:
+                self._table.kill(self._table.alive())
+
+    def _hubs_and_viewer(self) -> Iterator[Program]:
+        for service in reversed(HUBS):
+            yield self._program(service, service)
+        if self._window or self._record is not None:
+            shown = [] if self._window else ["--headless"]
+            if self._record is not None:
+                shown += ["--record", str(self._record)]
+            yield self._program("viewer", "viewer", *shown)
+
+    def _cameras(self) -> Iterator[Program]:
+        for name, camera in self._ingests.items():
+            yield self._program(name, "ingest", "--camera", str(camera))
+
+    def _program(self, name: str, service: str, *more: str) -> Program:
+        common = ("--config", str(self._snapshot), "--data", str(self._data))
+        own = ("--supervised-by", str(os.getpid()))
+        return Program(name, (*python_command(), service, *common, *own, *more))
+
+    def _await_viewer(self) -> None:
+        """Let the viewer be watching before the first frame, so that a recording begins with it."""
+        deadline_s = time.monotonic() + _VIEWER_S
+        with zmq.Context() as context:
+            # As a publisher, for these are told who watches.
+            feed = FeedPublisher(context, self._endpoints.view_in, bind=False)
+            try:
+                while time.monotonic() < deadline_s and not self._interrupts and not self._failed:
+                    if all(feed.watched(camera) for camera in self._setup.cameras):
+                        return
+                    exit_ = self._table.wait(_VIEWER_POLL_S)
+                    if exit_ is not None:
+                        self._handle(exit_)
+            finally:
+                feed.close()
+
+    def _watch(self, progress: Progress) -> int:
+        while self._table.alive(self._ingests):
+            exit_ = self._table.wait(_POLL_S)
+            if exit_ is not None:
+                self._handle(exit_)
+            progress.update()
+            broken = [hub for hub in HUBS if hub in self._failed]
+            if broken:
+                log.error("ending the run: it cannot go on without the %s", " and the ".join(broken))
+                self._drain([*self._ingests], _BROKEN_DRAIN_S)
+                self._drain(self._rest(), _BROKEN_DRAIN_S)
+                return FAILED
+            if self._interrupts:
+                log.info("ending the run; Ctrl-C again ends it at once")
+                self._drain([*self._ingests], _DRAIN_S)
+                break
+        for teller in self._tellers:
+            teller.join()
+        if not self._window:
+            self._await_recording()
+        for name in self._rest():
+            self._drain([name], _DRAIN_S)
+        progress.update()
+        if self._interrupts:
+            return INTERRUPTED
+        return FAILED if self._failed else FINISHED
+
+    def _rest(self) -> list[str]:
+        return [*HUBS, "viewer"]
+
+    def _await_recording(self) -> None:
+        """A viewer without a window ends by itself when it has seen all cameras end.
+
+        It is not waited for longer than the recording grows: where all was on disk before, it sees nothing.
+        """
+        size, grown_s = -1, time.monotonic()
+        while self._table.alive(["viewer"]) and not self._interrupts:
+            exit_ = self._table.wait(_POLL_S)
+            if exit_ is not None:
+                self._handle(exit_)
+            now = self._record.stat().st_size if self._record is not None and self._record.exists() else 0
+            if now != size:
+                size, grown_s = now, time.monotonic()
+            elif time.monotonic() - grown_s > _STILL_S:
+                return
+
+    def _drain(self, names: list[str], grace_s: float) -> None:
+        """Ask programs to end and wait until they have; kill them after a while or a second Ctrl-C."""
+        self._table.terminate(names)
+        deadline_s = time.monotonic() + grace_s
+        killed = False
+        while alive := self._table.alive(names):
+            exit_ = self._table.wait(max(0.0, min(_POLL_S, deadline_s - time.monotonic())))
+            if exit_ is not None:
+                self._handle(exit_)
+            elif not killed and (time.monotonic() >= deadline_s or self._interrupts > 1):
+                log.warning("killing %s, which did not end when asked to", ", ".join(alive))
+                self._table.kill(alive)
+                killed = True
+                deadline_s = float("inf")
+
+    def _handle(self, exit_: Exit) -> None:
+        name = exit_.name
+        if exit_.verdict == "restarting":
+            log.warning(
+                "%s (process %d) %s; starting it again in %.1f s", name, exit_.pid, exit_.how, exit_.pause_s
+            )
+            self._log_last_words(exit_, logging.INFO)
+        elif exit_.verdict == "given up":
+            self._give_up(exit_)
+        elif exit_.verdict == "stopped":
+            if exit_.code:
+                log.warning("%s %s while the run was ending", name, exit_.how)
+                if name == "viewer" and self._record is not None:
+                    self._failed[name] = exit_.how
+        elif name in HUBS:
+            self._failed[name] = "ended although nobody asked it to"
+        elif name == "viewer" and self._window:
+            log.info("the viewer was closed; the run goes on, Ctrl-C ends it")
+
+    def _give_up(self, exit_: Exit) -> None:
+        reason = console_text(exit_.last_words[-1]) if exit_.last_words else exit_.how
+        self._failed[exit_.name] = reason
+        log.error("%s %s and is not started again", exit_.name, exit_.how)
+        self._log_last_words(exit_, logging.ERROR)
+        camera = self._ingests.get(exit_.name)
+        if camera is not None:
+            log.error("%s is taken out; the other cameras go on", self._setup.cameras[camera].title)
+            self._out[camera] = reason
+            self._tell_tracker(camera, reason)
+
+    def _log_last_words(self, exit_: Exit, level: int) -> None:
+        for line in exit_.last_words:
+            if console_text(line) == line:  # what a child logged is on the console and in the log already
+                log.log(level, "%s said: %s", exit_.name, line)
+
+    def _started(self, name: str, pid: int) -> None:
+        log.info("started %s (process %d)", name, pid)
+        if name == "tracker":
+            # What it was told may have died with it.
+            for camera, reason in self._out.items():
+                self._tell_tracker(camera, reason)
+
+    def _tell_tracker(self, camera: int, reason: str) -> None:
+        """Have the tracker end a camera that will not end itself, so that the others need not wait for it."""
+        teller = threading.Thread(target=self._ask_to_end, args=(camera, reason[:500]), daemon=True)
+        self._tellers.append(teller)
+        teller.start()
+
+    def _ask_to_end(self, camera: int, reason: str) -> None:
+        with zmq.Context() as context:
+            requester = Requester(context, self._endpoints.control)
+            try:
+                requester.ask("end_camera", {"camera": camera, "reason": reason}, timeout_s=_TELL_TRACKER_S)
+            except TrackingError as error:
+                log.warning("the tracker could not be told that camera %d is out: %s", camera, error)
+            finally:
+                requester.close()
+
+    def _forward(self, name: str, line: str) -> None:
+        """What a child logged goes to this console too; what it wrote otherwise into the log."""
+        if console_text(line) != line:
+            print(line, file=sys.stderr)
+        elif line:
+            log.debug("%s said: %s", name, line)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def interrupt(number: int, frame: object) -> None:
+            self._interrupts += 1
+            self._table.wake()
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, interrupt) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def write_snapshot(setup: Setup, data: Path) -> Path:
+    """A file of what was checked, for the children, however the user's own is edited while they run."""
+    path = data / "run" / "cameras.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # addresses of cameras hold passwords
+    path.write_text(dump(setup), encoding="utf-8")
+    return path
+
+
+def python_command() -> tuple[str, ...]:
+    """How to start this program as another process."""
+    return sys.executable, "-m", "tracking_system"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of this process without the settings, which the children find in their file."""
+    settings = {ENVIRONMENT_PREFIX + name.upper() for name in setting_names()}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    package_root = Path(__file__).resolve().parents[1]
+    if Path.cwd() != package_root:
+        # `python -m` would look for modules in the working directory first, whatever lies there.
+        environment["PYTHONSAFEPATH"] = "1"
+    return environment
