@@ -249,12 +249,13 @@ def _pack_tracks(message: Tracks, packer: _Packer) -> list[Any]:
     packer.array(message.velocities, "float32")
     packer.array(message.paths, "float32")
     packer.array(message.assignments, "int64")
-    return _stamp_fields(message.stamp)
+    return [*_stamp_fields(message.stamp), message.decision]
 
 
 def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
     tracks = Tracks(
         stamp=unpacker.stamp(),
+        decision=unpacker.integer(),
         track_ids=unpacker.rows("int64"),
         identity_ids=unpacker.rows("int64"),
         boxes=unpacker.rows("float32", columns=4),

@@ -127,6 +127,8 @@ class Tracks:
     paths: (N, K, 2) float32, predicted foot points (x, y) in pixels at `PATH_STEP_S` steps from now.
     assignments: (M, 2) int64 rows (track, identity): from now on, for its whole history too, this
         track belongs to this identity.
+    decision: how many times identities had been decided when this was made.  The cameras' streams reach the
+        store in any order; of two answers to whom a track belongs the one of the later decision counts.
     """
 
     stamp: FrameStamp
@@ -138,6 +140,7 @@ class Tracks:
     velocities: Float32
     paths: Float32
     assignments: Int64
+    decision: int = 0
 
 
 PATH_STEP_S = 0.2

@@ -59,6 +59,7 @@ class _Track:
     last_ns: int
     frames: int
     sightings: list[_Sighting]
+    decision: int = 0
     stored_identity: int | None = None
 
     def show(self, t_ns: int) -> None:
@@ -72,6 +73,10 @@ class _Track:
             self.sightings.append(_Sighting(t_ns, t_ns, box, score))
         elif t_ns >= newest.last_ns:  # a clock set back leaves the sighting as it was
             newest.last_ns, newest.box, newest.score = t_ns, box, score
+
+    def assign(self, identity: int, decision: int) -> None:
+        if decision >= self.decision:
+            self.identity, self.decision = identity if identity > 0 else None, decision
 
 
 class Batch:
@@ -126,10 +131,10 @@ class Batch:
         )
         tracks = [(number, track) for number, track in self._tracks.items() if track is not None]
         execute_many(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
             "excluded.identity, first_ns = excluded.first_ns, last_ns = excluded.last_ns, "
-            "frames = excluded.frames",
-            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames) for n, t in tracks],
+            "frames = excluded.frames, decision = excluded.decision",
+            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames, t.decision) for n, t in tracks],
         )
         execute_many(
             "UPDATE sightings SET identity = ? WHERE track = ?",
@@ -157,9 +162,15 @@ class Batch:
             self._add_rows(frame, session, message)
         for number, identity in message.assignments.tolist():
             track = self._track(number)
-            if track is None:
-                continue  # nothing of it was ever shown, or retention has erased it
-            self._assign(track, identity)
+            if track is not None:
+                self._assign(track, identity, message.decision)
+            else:
+                # Its camera's rows are still on their way (or retention has erased it).
+                self._connection.execute(
+                    "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
+                    "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
+                    (number, identity, message.decision),
+                )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
         """The new frame's key, or None where this frame is already stored, and its session."""
@@ -198,17 +209,27 @@ class Batch:
             if track is None:
                 track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
                 self._tracks[number] = track
+                self._assign_early(number, track)
             track.show(stamp.t_ns)
             if observed:
                 track.observe(stamp.t_ns, row[2:6], score)
             if identity > 0:
-                self._assign(track, identity)
+                self._assign(track, identity, message.decision)
             self._observations.append((frame, *row))
 
-    def _assign(self, track: _Track, identity: int) -> None:
-        track.identity = identity if identity > 0 else None
-        if track.identity is not None:
-            self._identities.add(track.identity)
+    def _assign(self, track: _Track, identity: int, decision: int) -> None:
+        track.assign(identity, decision)
+        if identity > 0:
+            self._identities.add(identity)
+
+    def _assign_early(self, number: int, track: _Track) -> None:
+        """Give a new track the identity that was decided before its first row came."""
+        row = self._connection.execute(
+            "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
+        ).fetchone()
+        if row is not None:
+            self._assign(track, *row)
+            self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
 
     def _track(self, number: int) -> _Track | None:
         if number not in self._tracks:
@@ -217,14 +238,14 @@ class Batch:
 
     def _stored_track(self, number: int) -> _Track | None:
         row = self._connection.execute(
-            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames "
+            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames, decision "
             "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
             (number,),
         ).fetchone()
         if row is None:
             return None
-        session_key, camera, identity, first_ns, last_ns, frames = row
-        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], identity)
+        session_key, camera, identity, first_ns, last_ns, frames, decision = row
+        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
         newest = self._connection.execute(
             "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
             "ORDER BY first_ns DESC LIMIT 1",

@@ -129,7 +129,18 @@ _TABLES = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES,)
+# `decision` numbers the decision that `identity` comes from: of two the later counts.  The camera whose frame
+# brings it may be ahead of the camera in which the track is, so it may wait for the track's first row.
+_DECISIONS = (
+    "ALTER TABLE tracks ADD COLUMN decision INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE early_assignments (
+        track INTEGER PRIMARY KEY,
+        identity INTEGER NOT NULL,
+        decision INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -150,6 +150,7 @@ class TrackerCore:
             velocities=camera.filters.velocity[rows, :2].astype(np.float32),
             paths=camera.paths(rows),
             assignments=np.array(changes, np.int64).reshape(-1, 2),
+            decision=self._gallery.decisions,
         )
 
     # -- people -----------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class Gallery:
         self.similarity = Similarity(Spread(0.65, 0.16, 50.0), Spread(0.0, 0.2, 50.0))
         self.centres: dict[int, tuple[Float64, float]] = {}
         self.next_identity = 1
+        self.decisions = 0
         self.decided_ns = 0
         self.changed: set[int] = set()
 
@@ -86,6 +87,7 @@ class Gallery:
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
         """Decide who is who; returns the (track, identity) that changed, in the order of tracks."""
         self.decided_ns = t_ns
+        self.decisions += 1
         self._settle(t_ns)
         tracks = sorted(
             (track for track in self.tracks.values() if track.identity or _ripe(track)),
@@ -351,6 +353,7 @@ class Gallery:
             "centres": [[camera, *value] for camera, value in self.centres.items()],
             "similarity": self.similarity.state(),
             "next_identity": self.next_identity,
+            "decisions": self.decisions,
             "decided_ns": self.decided_ns,
         }
 
@@ -367,6 +370,7 @@ class Gallery:
         gallery.centres = {camera: (total, n) for camera, total, n in state["centres"]}
         gallery.similarity = Similarity.restored(state["similarity"])
         gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
+        gallery.decisions = state["decisions"]
         for person in (TrackedPerson.restored(each) for each in people if each is not None):
             gallery.people[person.identity] = person
         return gallery

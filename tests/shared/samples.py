@@ -160,6 +160,7 @@ def any_tracks(draw: Any) -> Tracks:
         draw(floats(count, 2)),
         draw(floats(count, steps, 2)),
         draw(hnp.arrays(np.int64, (assigned, 2))),
+        draw(naturals),
     )
 
 
