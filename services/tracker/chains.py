@@ -39,7 +39,7 @@ def predecessors(
     t, n = len(tails), len(tracks)
     ratio = _decided(tracks, tails, ratio)
     at_once = _at_once(tracks)
-    excluded = _excluded(tracks, at_once, ratio[t:])
+    excluded = excluded_pairs(tracks, ratio[t:])
     joining = np.vstack([np.zeros((t, n), bool), at_once])
     columns = np.arange(n)
     while True:
@@ -72,10 +72,11 @@ def _at_once(tracks: list[Track]) -> NDArray[np.bool_]:
     return np.asarray(earlier & (last[:, None] > first[None] + touch_ns) & (camera[:, None] != camera[None]))
 
 
-def _excluded(tracks: list[Track], at_once: NDArray[np.bool_], ratio: Float64) -> NDArray[np.bool_]:
+def excluded_pairs(tracks: list[Track], ratio: Float64) -> NDArray[np.bool_]:
     """(N, N), row before column: two tracks that cannot be one person's.
 
     One camera has seen both at once, two cameras have in places that do not fit, or an operator has said so.
+    ratio: (N, N) as for `predecessors`.
     """
     camera = np.array([track.camera for track in tracks])
     first = np.array([track.first_ns for track in tracks])
@@ -84,7 +85,7 @@ def _excluded(tracks: list[Track], at_once: NDArray[np.bool_], ratio: Float64) -
     earlier = np.triu(np.ones((len(tracks), len(tracks)), bool), 1)
     met = (last[:, None] >= first[None]) & (camera[:, None] == camera[None])
     parted = (pinned[:, None] != pinned[None]) & (pinned[:, None] > 0) & (pinned[None] > 0)
-    return np.asarray(earlier & (met | parted | (at_once & (ratio < STRANGE))))
+    return np.asarray(earlier & (met | parted | (_at_once(tracks) & (ratio < STRANGE))))
 
 
 def _decided(tracks: list[Track], tails: list[TrackedPerson], ratio: Float64) -> Float64:

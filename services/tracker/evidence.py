@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from services.tracker.ground import GroundPlane
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Resemblance
@@ -44,8 +43,8 @@ class Scores:
 class Evidence:
     """Looks, time and place, fused."""
 
-    def __init__(self, grounds: Mapping[int, GroundPlane] | None = None) -> None:
-        self.topology = Topology(grounds)
+    def __init__(self) -> None:
+        self.topology = Topology()
         self._looks = [Resemblance(kind) for kind in KINDS]
 
     def scores(
@@ -99,9 +98,9 @@ class Evidence:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any], grounds: Mapping[int, GroundPlane] | None = None) -> Evidence:
+    def restored(cls, state: dict[str, Any]) -> Evidence:
         """What `state` gave."""
-        evidence = cls(grounds)
-        evidence.topology = Topology.restored(state["topology"], grounds)
+        evidence = cls()
+        evidence.topology = Topology.restored(state["topology"])
         evidence._looks = [Resemblance.restored(kind, state["looks"].get(kind.name, [])) for kind in KINDS]
         return evidence

@@ -9,14 +9,13 @@ settled: they become the prototypes of a `TrackedPerson`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from services.tracker.chains import predecessors, together
 from services.tracker.evidence import Evidence, Scores
-from services.tracker.ground import GroundPlane
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.reason import Candidate, Reason
 from services.tracker.state import pack
@@ -46,14 +45,14 @@ class Gallery:
     decisions: how often it has decided anything; later decisions outrank earlier ones.
     """
 
-    def __init__(self, similarity_threshold: float, grounds: Mapping[int, GroundPlane] | None = None) -> None:
+    def __init__(self, similarity_threshold: float) -> None:
         share = min(max(similarity_threshold, 0.01), 0.99)
         self.threshold = math.log(share / (1 - share))
         self.sizes_px: dict[int, tuple[int, int]] = {}
         self.people: dict[int, TrackedPerson] = {}
         self.tracks: dict[int, Track] = {}
         self.before: dict[int, int] = {}
-        self.evidence = Evidence(grounds)
+        self.evidence = Evidence()
         self.next_identity = 1
         self.decisions = 0
         self.decided_ns = 0
@@ -345,14 +344,13 @@ class Gallery:
         similarity_threshold: float,
         tracks: dict[int, Track],
         people: list[Any],
-        grounds: Mapping[int, GroundPlane] | None = None,
     ) -> Gallery:
         """What `state` gave; `tracks` by their id, `people` as `changed_people` gave them, unpacked."""
-        gallery = cls(similarity_threshold, grounds)
+        gallery = cls(similarity_threshold)
         gallery.tracks = {track_id: tracks[track_id] for track_id in state["tracks"]}
         gallery.before = state["before"]
         gallery.sizes_px = {camera: (size[0], size[1]) for camera, size in state["sizes_px"].items()}
-        gallery.evidence = Evidence.restored(state["evidence"], grounds)
+        gallery.evidence = Evidence.restored(state["evidence"])
         gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
         gallery.decisions, gallery._untold = state["decisions"], state["untold"]
         for person in (TrackedPerson.restored(each) for each in people if each is not None):
