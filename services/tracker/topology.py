@@ -153,6 +153,10 @@ class Topology:
         crossing = Crossings.of(pair, ways, np.array([earlier]), np.array([later]))
         passage.learn(gap_s, crossing.lesson())
 
+    def connected(self) -> set[tuple[int, int]]:
+        """Pairs of cameras, in both orders, between which people have been seen to go."""
+        return {pair for a, b in self.passages for pair in ((a, b), (b, a))}
+
     def next_cameras(self, camera: int) -> list[Expected]:
         """Where people who left this camera were seen next, the most probable first; empty before any was."""
         known = {b: value for (a, b), value in self.moves.items() if a == camera}
