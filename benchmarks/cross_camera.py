@@ -3,7 +3,8 @@
 Cuts an annotated video into virtual cameras, starts `tracking-system run` on them, exports the identities,
 as they are settled and as they were shown live ("online"), and scores both against the annotation, cameras
 laid end to end, so that IDF1 rewards one identity a person over all of them.  The programs that cut and
-score are not part of this project, so that nothing here can be fitted to them: TOOLS is a folder with `virtual_cameras.py` and `score_cross_camera.py`.
+score are not part of this project, so that nothing here can be fitted to them: TOOLS is a folder with
+`virtual_cameras.py` and `score_cross_camera.py`.
 
     python -m benchmarks.cross_camera VIDEO GT.txt --tools TOOLS [--layout gap] [--models DIR]
 """
