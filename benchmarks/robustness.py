@@ -2,7 +2,8 @@
 
 Cuts an annotated video into virtual cameras, as `benchmarks/cross_camera.py` does, and changes one of them:
 its gamma, the colour temperature of its light (Planck's law at 450, 550 and 610 nm against 6500 K, green
-kept), its JPEG quality, its frame rate (fewer frames; evaluated on those that remain).  The other cameras
+kept), its JPEG quality, its frame rate (fewer frames, evaluated on those that remain; beside it what all
+frames give when evaluated on the same few).  The other cameras
 stay as they are and are looked at once.  Scores are IDF1 over all cameras laid end to end, settled and
 online, in this process with the services' own cores, by the program in TOOLS.
 
@@ -44,13 +45,22 @@ SECOND_RADIATION_MK = 1.4388e-2
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is done to the camera.  gamma: exponent of the values.  fps: 0 for as recorded."""
+    """What is done to the camera.
+
+    gamma: exponent of the values.  fps, scored_fps: frames that are sent, and that are evaluated, 0 for all.
+    """
 
     name: str
     gamma: float = 1.0
     temperature_k: float = DAYLIGHT_K
     quality: int = Config().jpeg_quality
     fps: float = 0.0
+    scored_fps: float = 0.0
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the camera sends what it always sends."""
+        return self == Condition(self.name, scored_fps=self.scored_fps)
 
     def change(self, image: Image) -> Image:
         """The picture under this light."""
@@ -66,20 +76,18 @@ def conditions(quick: bool) -> list[Condition]:
     gammas = [Condition(f"gamma {value}", gamma=value) for value in GAMMAS]
     lights = [Condition(f"{value} K", temperature_k=value) for value in TEMPERATURES_K]
     jpegs = [Condition(f"JPEG {value}", quality=value) for value in QUALITIES]
-    rates = [Condition(f"{value} fps", fps=value) for value in RATES_FPS]
-    chosen = [gammas[-1], lights[0], jpegs[-1], rates[-1]] if quick else [*gammas, *lights, *jpegs, *rates]
+    rates = []
+    for value in RATES_FPS:
+        rates.append(Condition(f"{value} fps", fps=value, scored_fps=value))
+        rates.append(Condition(f"all for {value}", scored_fps=value))
+    chosen = [gammas[-1], lights[0], jpegs[-1], *rates[-2:]] if quick else [*gammas, *lights, *jpegs, *rates]
     return [Condition("as it is"), *chosen]
 
 
-def remaining(truth: Path, out: Path, camera: int, every: int) -> None:
-    """The annotation `truth` of all cameras, with those frames only of one that were sent."""
-    for source in sorted(truth.glob("cam*/gt/gt.txt")):
-        lines = source.read_text().splitlines(keepends=True)
-        if source.parts[-3] == f"cam{camera}":
-            lines = [line for line in lines if (int(line.split(",")[0]) - 1) % every == 0]
-        target = out / source.relative_to(truth)
-        target.parent.mkdir(parents=True)
-        target.write_text("".join(lines))
+def keep_every(path: Path, every: int) -> None:
+    """Of a file in the format of MOTChallenge leave every so many frames only."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if (int(line.split(",")[0]) - 1) % every == 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +109,28 @@ def curve(cut: Path, setting: Setting, of: list[Condition]) -> dict[str, dict[st
     extractor = FeatureExtractor(*build(config), config)
     results: dict[str, dict[str, float]] = {}
     for condition in of:
-        recordings, every = [], 1
+        recordings, every, wanted_fps = [], 1, condition.scored_fps
         for video in sorted(cut.glob("cam*.mp4")):
             number = int(video.stem.removeprefix("cam"))
             name = f"{cut.name}-{video.stem}"
-            if number != camera or condition.name == "as it is":
+            if number == camera and wanted_fps:
+                every = max(1, round(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FPS) / wanted_fps))
+            if number != camera or condition.unchanged:
                 recordings.append(Recording(number, video, name))
                 continue
-            if condition.fps:
-                every = max(1, round(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FPS) / condition.fps))
             label = f"{name}-{condition.name.replace(' ', '-')}"
-            recordings.append(Recording(number, video, label, condition.change, condition.quality, every))
+            sent = every if condition.fps else 1
+            recordings.append(Recording(number, video, label, condition.change, condition.quality, sent))
         told = tracked([people_of(each, extractor, setting.kept) for each in recordings], config)
-        with tempfile.TemporaryDirectory(prefix="robustness-") as name:
-            folder = Path(name)
-            remaining(cut, folder / "truth", camera, every)
+        with tempfile.TemporaryDirectory(prefix="robustness-") as temporary:
+            folder = Path(temporary)
+            for source in sorted(cut.glob("cam*/gt")):
+                shutil.copytree(source, folder / "truth" / source.relative_to(cut))
+            keep_every(folder / "truth" / f"cam{camera}" / "gt" / "gt.txt", every)
             results[condition.name] = {}
             for way in WAYS:
                 told.write(folder / way, way)
+                keep_every(folder / way / f"cam{camera}.txt", every)
                 results[condition.name][way] = scored(setting.tools, folder / "truth", folder / way)["idf1"]
     return results
 

@@ -54,7 +54,7 @@ def test_daylight_leaves_a_picture_as_it_is_and_a_lamp_makes_it_redder_and_gamma
     blue, green, red = Condition("3000 K", temperature_k=3000).change(grey)[0, 0]
     assert blue < green == 100 < red
     assert (Condition("gamma 2.5", gamma=2.5).change(grey) < 30).all()
-    assert len({condition.name for condition in conditions(quick=False)}) == 14
+    assert len({condition.name for condition in conditions(quick=False)}) == 16
 
 
 def test_a_small_site_is_measured_from_start_to_end() -> None:
