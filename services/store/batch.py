@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.store.identity_changes import forget, merge
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Tracks
 
 SIGHTING_GAP_NS = 5_000_000_000
@@ -25,6 +26,8 @@ SCORE_UNITS = 10_000
 
 # Far outside any picture, far inside the integers: garbage must not overflow.
 _LARGEST = 1e9
+
+_MOST_DIGITS = 18
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +94,7 @@ class Batch:
         self._sessions: dict[tuple[int, int], _Session] = {}
         self._tracks: dict[int, _Track | None] = {}
         self._identities: set[int] = set()
+        self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
         self._observations: list[tuple[int, ...]] = []
 
     def add(self, stream: int, session: int, seq: int, message: object) -> None:
@@ -160,8 +164,8 @@ class Batch:
         frame, session = self._new_frame(message.stamp)
         if frame is not None:
             self._add_rows(frame, session, message)
-        for number, identity in message.assignments.tolist():
-            track = self._track(number)
+        for number, said in message.assignments.tolist():
+            track, identity = self._track(number), self._current(said)
             if track is not None:
                 self._assign(track, identity, message.decision)
             else:
@@ -193,7 +197,7 @@ class Batch:
         stamp = message.stamp
         rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
         rows[:, 0] = message.track_ids
-        rows[:, 1] = message.identity_ids
+        rows[:, 1] = [self._current(identity) for identity in message.identity_ids.tolist()]
         rows[:, 2:6] = _units(message.boxes, PIXEL_UNITS)
         rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
         rows[:, 8] = _units(message.scores, SCORE_UNITS)
@@ -222,13 +226,20 @@ class Batch:
         if identity > 0:
             self._identities.add(identity)
 
+    def _current(self, identity: int) -> int:
+        """The identity that this one has become by an operator's decision; 0 where it was forgotten."""
+        while identity in self._replaced:
+            identity = self._replaced[identity]
+        return identity
+
     def _assign_early(self, number: int, track: _Track) -> None:
         """Give a new track the identity that was decided before its first row came."""
         row = self._connection.execute(
             "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
         ).fetchone()
         if row is not None:
-            self._assign(track, *row)
+            identity, decision = row
+            self._assign(track, self._current(identity), decision)
             self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
 
     def _track(self, number: int) -> _Track | None:
@@ -295,10 +306,14 @@ class Batch:
         )
 
     def _add_event(self, message: IdentityEvent) -> None:
+        if message.kind in ("merge", "forget"):
+            self._replace(message)
+            return
         column, value = {
             "follow": ("followed", 1),
             "unfollow": ("followed", 0),
             "name": ("name", message.value),
+            "split": ("identity", message.identity),
         }[message.kind]
         self._connection.execute(
             f"INSERT INTO identities (identity, {column}) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
@@ -308,6 +323,28 @@ class Batch:
         self._connection.execute(
             "INSERT INTO events (identity, kind, t_ns, value) VALUES (?, ?, ?, ?)",
             (message.identity, message.kind, message.t_ns, message.value),
+        )
+
+    def _replace(self, message: IdentityEvent) -> None:
+        """Carry out a merge or an erasure on all that is stored."""
+        self.flush()
+        self._tracks.clear()
+        self._observations.clear()
+        if message.kind == "forget":
+            gone, identity = message.identity, 0
+            forget(self._connection, gone)
+        elif not message.value.isdecimal() or len(message.value) > _MOST_DIGITS:
+            _log.warning("a merge with %r instead of an identity: passed over", message.value)
+            return
+        else:
+            gone, identity = int(message.value), message.identity
+            merge(self._connection, identity, gone, message.t_ns)
+        self._replaced[gone] = identity
+        self._identities.discard(gone)
+        self._connection.execute(
+            "INSERT INTO replaced_identities VALUES (?, ?) ON CONFLICT DO UPDATE SET replacement = "
+            "excluded.replacement",
+            (gone, identity),
         )
 
 

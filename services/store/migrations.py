@@ -140,7 +140,16 @@ _DECISIONS = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS)
+# What an operator has merged into another identity, or forgotten (replacement 0): messages that were on their
+# way still name it.
+_REPLACEMENTS = (
+    """CREATE TABLE replaced_identities (
+        identity INTEGER PRIMARY KEY,
+        replacement INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from services.store.database import DatabaseManager, Sequenced
 from services.store.history import History
-from shared.messages import Checkpoint, End, IdentityEvent, Message, Report
+from shared.messages import DECISIONS, Checkpoint, End, IdentityEvent, Message, Report
 from tests.store.scene import SECOND_NS, START_NS, stamp, tracks
 
 TABLES = (
     "cameras", "sessions", "frames", "identities", "tracks", "observations", "sightings", "positions",
-    "checkpoint", "reports", "events", "early_assignments",
+    "checkpoint", "reports", "events", "early_assignments", "replaced_identities",
 )  # fmt: skip
 
 
@@ -41,8 +41,9 @@ def messages(draw: st.DrawFn, camera: int, seq: int) -> Message:
         states = st.dictionaries(st.integers(1, 4), st.binary(max_size=3), max_size=3)
         return Checkpoint({camera: (1, seq)}, draw(st.binary(max_size=4)), draw(states))
     if kind == "event":
-        event = draw(st.sampled_from(["follow", "unfollow", "name"]))
-        return IdentityEvent(draw(st.integers(1, 4)), event, t_ns, draw(st.text(max_size=3)))
+        event = draw(st.sampled_from(DECISIONS))
+        value = str(draw(st.integers(1, 4))) if event == "merge" else draw(st.text(max_size=3))
+        return IdentityEvent(draw(st.integers(1, 4)), event, t_ns, value)
     if kind == "report":
         return Report("ingest", camera, "edge", 1, t_ns, "running", {"rss_bytes": float(seq)})
     people = draw(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4)), max_size=4))
