@@ -112,6 +112,31 @@ class Passage:
         return passage
 
 
+class Knowledge:
+    """What is known of the pairs of cameras that K links are between.
+
+    passages: one for each pair.  of: (K,) which of them.
+    """
+
+    def __init__(self, passages: list[Passage], of: NDArray[np.intp]) -> None:
+        self.of = of
+        self._passages = passages
+
+    def at(self, rows: NDArray[np.intp]) -> Knowledge:
+        """For some of the links."""
+        return Knowledge(self._passages, self.of[rows])
+
+    def without_own(self, name: str, taught: Float64) -> Float64:
+        """(K, ...) what the passage of each link holds, and all of these links teach but the link itself.
+
+        name: of `Passage`.  taught: (K, ...) what each link adds.
+        """
+        total = np.array([getattr(passage, name) for passage in self._passages], np.float64)
+        teaching = np.flatnonzero(taught.reshape(len(taught), -1).any(axis=1))
+        np.add.at(total, self.of[teaching], taught[teaching])
+        return np.asarray(total[self.of] - taught)
+
+
 @dataclass(slots=True)
 class Crossings:
     """Pairs of tracks: where they are in both pictures at the same moments, in units of the pictures' sides.
@@ -131,11 +156,9 @@ class Crossings:
     growth: Float64
 
     @classmethod
-    def of(
-        cls, pair: tuple[int, int], ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]
-    ) -> Crossings:
-        """Tracks `earlier[k]` and `later[k]`, one in each camera of the pair (first the smaller id)."""
-        forward = ways.camera[earlier] == pair[0]
+    def of(cls, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> Crossings:
+        """Tracks `earlier[k]` and `later[k]` of two cameras; the one with the smaller id is the first."""
+        forward = ways.camera[earlier] < ways.camera[later]
         first, second = np.where(forward, earlier, later), np.where(forward, later, earlier)
         begin = ways.first_s[later]
         finish = np.minimum(ways.last_s[earlier], ways.last_s[later])
@@ -173,21 +196,19 @@ class Crossings:
         )
         return Lesson(gram, moment, self.growth)
 
-    def scores(self, passage: Passage, weight: Float64) -> dict[str, Float64]:
+    def scores(self, known: Knowledge, weight: Float64) -> dict[str, Float64]:
         """Log-likelihood ratios (K,) of "place", "movement" and "size" against a newcomer's.
 
         weight: (K,) how certain each pair is to be one person, for these teach too; what a pair itself
         has taught is taken out before it is judged.
         """
         lesson = self.lesson()
-        gram, moment = weight[:, None, None] * lesson.gram, weight[:, None, None] * lesson.moment
-        precision = passage.precision + gram.sum(axis=0)
-        total = passage.moment + moment.sum(axis=0)
-        covariance = np.linalg.inv(precision - gram)  # all in one batch of 3 x 3 inverses
-        coefficients = covariance @ (total - moment)
+        precision = known.without_own("precision", weight[:, None, None] * lesson.gram)
+        covariance = np.asarray(np.linalg.inv(precision), np.float64)  # all in one batch of 3 x 3 inverses
+        coefficients = covariance @ known.without_own("moment", weight[:, None, None] * lesson.moment)
         place, movement = self._place(covariance, coefficients)
-        n = passage.growths + weight.sum() - weight
-        mean = (passage.growth + (weight * self.growth).sum() - weight * self.growth) / n
+        n = known.without_own("growths", weight)
+        mean = known.without_own("growth", weight * self.growth) / n
         own = STATURE**2 * (1 + 1 / n)
         anybody = own + 2 * STATURES**2
         off = (self.growth - mean) ** 2

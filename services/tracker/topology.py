@@ -8,6 +8,7 @@ one ground plane, places on it are compared instead of pictures.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.tracker.ground import GroundPlane
 from services.tracker.kalman import Float64
-from services.tracker.passage import Crossings, Passage
+from services.tracker.passage import Crossings, Knowledge, Passage
 from services.tracker.ways import TOUCH_S, Ways
 from shared.messages import Expected
 
@@ -74,10 +75,9 @@ class Topology:
         same = a == b
         if same.any():
             _put(terms, same, self._same_camera(ways, earlier[same], later[same]))
-        low, high = np.minimum(a, b), np.maximum(a, b)
-        for pair in sorted({(int(x), int(y)) for x, y in zip(low[~same], high[~same], strict=True)}):
-            rows = np.flatnonzero((low == pair[0]) & (high == pair[1]))
-            _put(terms, rows, self._two_cameras(pair, ways, earlier[rows], later[rows], links[rows]))
+        if not same.all():
+            two = np.flatnonzero(~same)
+            _put(terms, two, self._two_cameras(ways, earlier[two], later[two], links[two]))
         return terms
 
     @staticmethod
@@ -99,24 +99,23 @@ class Topology:
         return _anywhere(terms, possible=gap_s > 0, elsewhere=np.ones(len(earlier), bool))
 
     def _two_cameras(
-        self,
-        pair: tuple[int, int],
-        ways: Ways,
-        earlier: NDArray[np.intp],
-        later: NDArray[np.intp],
-        links: Float64,
+        self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp], links: Float64
     ) -> dict[str, Float64]:
-        passage = self.passages.get(pair) or Passage()
+        a, b = ways.camera[earlier], ways.camera[later]
+        both, of = np.unique(
+            np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1), axis=0, return_inverse=True
+        )
+        pairs = [(int(low), int(high)) for low, high in both]
+        known = Knowledge([self.passages.get(pair) or Passage() for pair in pairs], of.ravel())
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         at_once = gap_s < -TOUCH_S
         # A pair's own share in what was learned is taken out before it is judged.
         taught = np.where(at_once, 0.0, links)
-        waits = passage.waits + taught.sum() - taught
-        wait_s = passage.wait_s + (taught * gap_s).sum() - taught * gap_s
-        mean_s = np.maximum(wait_s / waits, LEAVE_S)
-        overlapping = passage.at_once + links[at_once].sum() - links * at_once
-        following = passage.in_turn + taught.sum() - taught
-        share = overlapping / (overlapping + following)
+        mean_s = np.maximum(
+            known.without_own("wait_s", taught * gap_s) / known.without_own("waits", taught), LEAVE_S
+        )
+        overlapping = known.without_own("at_once", links * at_once)
+        share = overlapping / (overlapping + known.without_own("in_turn", taught))
         terms = {
             "time": np.where(
                 at_once,
@@ -126,18 +125,32 @@ class Topology:
         }
         near = np.flatnonzero(gap_s < REACH_S)
         if len(near):
-            grounds = [self.grounds.get(camera) for camera in pair]
-            if grounds[0] is not None and grounds[1] is not None:
-                forward = ways.camera[earlier[near]] == pair[0]
-                first = np.where(forward, earlier[near], later[near])
-                second = np.where(forward, later[near], earlier[near])
-                found = {"place": grounds[0].ratio(grounds[1], ways, first, second)}
-            else:
-                found = Crossings.of(pair, ways, earlier[near], later[near]).scores(passage, links[near])
+            found = Crossings.of(ways, earlier[near], later[near]).scores(known.at(near), links[near])
             for name, value in found.items():
                 terms[name] = np.zeros(len(earlier))
                 terms[name][near] = value
+            self._compare_grounds(ways, earlier, later, near, terms)
         return _anywhere(terms, possible=np.ones(len(earlier), bool), elsewhere=~at_once)
+
+    def _compare_grounds(
+        self,
+        ways: Ways,
+        earlier: NDArray[np.intp],
+        later: NDArray[np.intp],
+        near: NDArray[np.intp],
+        terms: dict[str, Float64],
+    ) -> None:
+        """Between calibrated cameras, compare places on the ground instead of pictures."""
+        a, b = ways.camera[earlier[near]], ways.camera[later[near]]
+        for low, high in combinations(sorted(self.grounds), 2):
+            rows = near[(np.minimum(a, b) == low) & (np.maximum(a, b) == high)]
+            if not len(rows):
+                continue
+            forward = ways.camera[earlier[rows]] == low
+            first = np.where(forward, earlier[rows], later[rows])
+            second = np.where(forward, later[rows], earlier[rows])
+            terms["place"][rows] = self.grounds[low].ratio(self.grounds[high], ways, first, second)
+            terms["movement"][rows] = terms["size"][rows] = 0.0
 
     def learn(self, ways: Ways, earlier: int, later: int) -> None:
         """Keep what a link says that is now settled."""
@@ -150,7 +163,7 @@ class Topology:
             return
         pair = (min(a, b), max(a, b))
         passage = self.passages.setdefault(pair, Passage())
-        crossing = Crossings.of(pair, ways, np.array([earlier]), np.array([later]))
+        crossing = Crossings.of(ways, np.array([earlier]), np.array([later]))
         passage.learn(gap_s, crossing.lesson())
 
     def connected(self) -> set[tuple[int, int]]:
