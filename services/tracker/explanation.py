@@ -17,6 +17,7 @@ def explain(
     tails: list[TrackedPerson],
     previous: list[int],
     scores: Scores,
+    *,
     threshold: float,
     columns: Iterable[int],
 ) -> None:

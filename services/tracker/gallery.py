@@ -121,7 +121,8 @@ class Gallery:
             fixed = {} if whole else self._fixed(tracks, tails)
             previous = predecessors(tracks, tails, scores.total, self.threshold, fixed)
             self._name(tracks, tails, previous)
-            explain(tracks, tails, previous, scores, self.threshold, np.flatnonzero(revised).tolist())
+            columns = np.flatnonzero(revised).tolist()
+            explain(tracks, tails, previous, scores, threshold=self.threshold, columns=columns)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
 
