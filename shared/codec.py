@@ -279,12 +279,18 @@ def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
     return tracks
 
 
-def _pack_end(message: End, _: _Packer) -> list[Any]:
-    return [*_stamp_fields(message.stamp), message.reason, _text(message.detail), message.frames]
+def _pack_end(message: End, packer: _Packer) -> list[Any]:
+    packer.array(np.array(message.assignments, np.int64).reshape(-1, 2), "int64")
+    return [
+        *_stamp_fields(message.stamp), message.reason, _text(message.detail), message.frames, message.decision
+    ]  # fmt: skip
 
 
 def _unpack_end(unpacker: _Unpacker) -> End:
-    return End(unpacker.stamp(), unpacker.text(END_REASONS), unpacker.text(), unpacker.integer())
+    stamp, reason, detail = unpacker.stamp(), unpacker.text(END_REASONS), unpacker.text()
+    frames, decision = unpacker.integer(), unpacker.integer()
+    rows = unpacker.rows("int64", columns=2).tolist()
+    return End(stamp, reason, detail, frames, tuple((track, identity) for track, identity in rows), decision)
 
 
 def _pack_checkpoint(message: Checkpoint, packer: _Packer) -> list[Any]:

@@ -153,12 +153,15 @@ class End:
 
     reason: "finished" (a recording is over), "stopped" (asked to), "failed" (see `detail`).
     frames: how many frames the stream had before this.
+    assignments, decision: from the tracker on, what was decided at the end, as in `Tracks`.
     """
 
     stamp: FrameStamp
     reason: str
     detail: str = ""
     frames: int = 0
+    assignments: tuple[tuple[int, int], ...] = ()
+    decision: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,16 +165,19 @@ class Batch:
         frame, session = self._new_frame(message.stamp)
         if frame is not None:
             self._add_rows(frame, session, message)
-        for number, said in message.assignments.tolist():
+        self._decide(message.assignments.tolist(), message.decision)
+
+    def _decide(self, assignments: Iterable[Sequence[int]], decision: int) -> None:
+        for number, said in assignments:
             track, identity = self._track(number), self._current(said)
             if track is not None:
-                self._assign(track, identity, message.decision)
+                self._assign(track, identity, decision)
             else:
                 # Its camera's rows are still on their way (or retention has erased it).
                 self._connection.execute(
                     "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
                     "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
-                    (number, identity, message.decision),
+                    (number, identity, decision),
                 )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
@@ -291,6 +295,7 @@ class Batch:
         session = self._session(message.stamp)
         session.ended, session.detail = message.reason, message.detail
         session.announced_frames = message.frames
+        self._decide(message.assignments, message.decision)
 
     def _add_checkpoint(self, message: Checkpoint) -> None:
         positions = [[camera, *position] for camera, position in sorted(message.positions.items())]

@@ -7,6 +7,7 @@ give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,14 @@ class TrackerCore:
         self._behind[camera] = (count, t_ns)
         return count > CLOCK_SET_FRAMES
 
-    def end(self, end: End) -> None:
-        """A camera's stream is over: its tracks end, their identities are decided with what comes later."""
+    def end(self, end: End) -> End:
+        """A camera's stream is over: its tracks end.  Returns the message with what is decided of them."""
         camera = self._cameras.get(end.stamp.camera)
-        if camera is not None:
-            camera.finish()
+        if camera is None or camera.t_ns is None:
+            return end
+        camera.finish()
+        changes = self._decide(max(each.t_ns for each in self._cameras.values() if each.t_ns is not None))
+        return replace(end, assignments=tuple(changes), decision=self._gallery.decisions)
 
     def _decide(self, t_ns: int) -> list[tuple[int, int]]:
         if not self._gallery.due(t_ns):

@@ -256,9 +256,8 @@ class TrackerService:
             result: Any = self._core.process(message)
             self._process_s += time.perf_counter() - began_s
         elif isinstance(message, End):
-            self._core.end(message)
+            result = self._core.end(message)
             self._watermark.leave(camera)
-            result = message
         if self._live.watched(camera):
             self._live.publish(camera, result)
         self._tracks.send(camera, result, delivered.seq)
