@@ -46,7 +46,8 @@ from services.detector.embedding_policy import APPEARANCE, EmbeddingPolicy
 from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
 from services.detector.families import build
-from services.detector.family import Detections, Image
+from services.detector.family import Detections
+from services.detector.picture import Image
 from services.detector.quality import crop, visibility
 from services.detector.service import DetectorService
 from services.ingest.jpeg import JpegEncoder

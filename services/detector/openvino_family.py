@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import LOWEST_SCORE, Detections, Image, detections, normalised
+from services.detector.family import LOWEST_SCORE, Detections, detections, normalised
+from services.detector.picture import Image, Picture, pixels
 from shared.errors import ModelError
 from shared.messages import Float32
 
@@ -154,9 +155,9 @@ class _Detector:
         self.name = name
         self._network = network
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """As `PersonDetector.detect`."""
-        outputs = self._network.infer(self._prepared(image) for image in images)
+        outputs = self._network.infer(self._prepared(pixels(image)) for image in images)
         return [
             self._read(output, image.shape[1], image.shape[0])
             for output, image in zip(outputs, images, strict=True)
@@ -263,11 +264,11 @@ class ReidEmbedder:
         self.dimensions = network.output_shapes[0][-1]
         self._network = network
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
+    def embed(self, crops: Sequence[Picture]) -> Float32:
         """As `Embedder.embed`."""
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
-        outputs = self._network.infer(_scaled(crop, self._network.input_size) for crop in crops)
+        outputs = self._network.infer(_scaled(pixels(crop), self._network.input_size) for crop in crops)
         return normalised(np.stack([output[0].reshape(-1) for output in outputs]))
 
 

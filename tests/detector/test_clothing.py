@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import Image, Sighting
+from services.detector.family import Sighting
+from services.detector.picture import Image
 from services.detector.weights import manifest
 from shared.codec import decode, encode
 from shared.errors import ModelError

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import Description, Image, Sighting
+from services.detector.family import Description, Sighting
+from services.detector.picture import Image
 from services.detector.weights import manifest
 from shared.errors import ModelError
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import LOWEST_SCORE, Detections, Image, PersonDetector
+from services.detector.family import LOWEST_SCORE, Detections, PersonDetector
+from services.detector.picture import Image
 from services.detector.weights import manifest
 from shared.errors import ModelError
 

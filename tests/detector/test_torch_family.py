@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import Image
+from services.detector.picture import Image
 from shared.errors import ConfigError, ModelError
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
