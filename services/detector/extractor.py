@@ -132,6 +132,12 @@ class FeatureExtractor:
         """
         self._eased = dict(cameras)
 
+    def readings(self) -> dict[str, float]:
+        """`counts`, and what failed in the networks and was made good."""
+        # Copied first: other threads count on meanwhile.
+        every = dict(self.counts) | dict(self.detector.counts) | dict(self.embedder.counts)
+        return {name: float(value) for name, value in every.items()}
+
     def forget(self, camera: int) -> None:
         """Drop what is remembered of a camera; a new session of its frames does the same."""
         self._cameras.pop(camera, None)

@@ -5,6 +5,7 @@ Boxes are float32 `x0, y0, x1, y1` in pixels of the picture, clipped to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -64,6 +65,10 @@ class PersonDetector(Protocol):
     def name(self) -> str:
         """The network's name in the manifest."""
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What failed and was made good, by what it was, since the start."""
+
     def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """One result an image, in order.
 
@@ -81,6 +86,10 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int:
         """Columns of the vectors."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """As of a detector."""
 
     def embed(self, crops: Sequence[Picture]) -> Float32:
         """(M, dimensions) float32, L2-normalised, one row a crop, in order; compare by cosine.

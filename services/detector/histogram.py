@@ -6,6 +6,7 @@ coats from each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import cv2
@@ -44,6 +45,7 @@ class HistogramEmbedder:
     name = NAME
 
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
         width, height = SIZE
         across = np.exp(-0.5 * ((np.arange(width) - (width - 1) / 2) / (width / 5)) ** 2)
         self._weights = np.tile(across, (height, 1)).astype(np.float32)

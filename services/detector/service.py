@@ -1,6 +1,6 @@
 """The detector process: all cameras' frames in, their people out.
 
-Two threads: this one owns every socket; the other one decodes and runs the networks, a batch at a time.
+This thread owns every socket; those of `worker` decode and run the networks, a batch behind another.
 A recorded frame is acknowledged to its camera only when the tracker answers for its people, so nothing
 is lost whichever process dies; a live frame when it has been looked at.
 """
@@ -8,10 +8,9 @@ is lost whichever process dies; a live frame when it has been looked at.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -19,10 +18,10 @@ import cv2
 import zmq
 
 from services.detector.batcher import Batcher
-from services.detector.decode import decode
+from services.detector.decode import Decoder, MemoryDecoder
 from services.detector.extractor import FeatureExtractor
-from services.detector.failure import FrameFailure
-from services.detector.families import build, describers
+from services.detector.families import build, decoder, describers
+from services.detector.worker import Job, Worker
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
@@ -31,7 +30,7 @@ from shared.feed import FeedRelay
 from shared.health import Health, described
 from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Silent
 from shared.link_sender import LinkSender
-from shared.messages import End, Frame, Message, People, empty_people
+from shared.messages import End, Frame, Message, People
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,9 @@ LIVE_WINDOW = 2
 """A live camera has one frame in work and the newest behind it; more would only be older."""
 
 LIVE_OUTBOX = 256
-_BATCHES_AHEAD = 2
-"""For recordings the networks never wait for a batch; with live cameras a batch that waits only ages."""
+BATCHES_AHEAD = 4
+"""One is decoded, one is detected in, one is described, and one waits, so that no stage ever does.  Where
+latency counts there is one: a batch that waits only ages."""
 
 _WAIT_S = 0.05
 _BREATH_S = 0.002
@@ -50,13 +50,18 @@ _GOODBYE_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """One message of a camera on its way through; `result` is set when it may be passed on."""
+class _Passage:
+    """One message of a camera on its way through: a frame's job, or what is passed on as it is."""
 
-    delivered: Delivered
-    live: bool
-    result: Message | None = None
+    seq: int
+    job: Job | None = None
+    message: Message | None = None
     replaced: bool = False
+
+    @property
+    def result(self) -> Message | None:
+        """What is to be sent; None while it is not known."""
+        return self.message if self.job is None else self.job.result
 
 
 @dataclass(slots=True)
@@ -67,58 +72,7 @@ class _Camera:
     live: bool
     first: int
     accepted: bool = False
-    jobs: deque[_Job] = field(default_factory=deque)
-
-
-class _Worker(threading.Thread):
-    """Runs the networks on batches; wakes the thread that owns the sockets when one is done."""
-
-    def __init__(self, extractor: FeatureExtractor, wake: zmq.Socket[bytes]) -> None:
-        super().__init__(name="networks", daemon=True)
-        self.batches: queue.Queue[list[_Job] | None] = queue.Queue()
-        self.done: queue.SimpleQueue[list[_Job]] = queue.SimpleQueue()
-        self.counts: Counter[str] = Counter()
-        self.failure: Exception | None = None
-        self._extractor = extractor
-        self._wake = wake
-
-    def run(self) -> None:
-        try:
-            while (batch := self.batches.get()) is not None:
-                self._process(batch)
-                self.done.put(batch)
-                self._wake.send(b"")
-        except Exception as error:  # noqa: BLE001 - carried over to the main thread, which raises it
-            self.failure = error
-            self._wake.send(b"")
-
-    def _process(self, batch: list[_Job]) -> None:
-        decoded = []
-        for job in batch:
-            frame = job.delivered.message
-            if not isinstance(frame, Frame):
-                raise TypeError("only frames are put into batches")
-            image = decode(frame)
-            if isinstance(image, FrameFailure):
-                self._failed(job, image)
-            else:
-                decoded.append((job, frame, image))
-        began_s = time.perf_counter()
-        results = self._extractor.extract([(frame, image) for _, frame, image in decoded])
-        self.counts["network_ms"] += int((time.perf_counter() - began_s) * 1000)
-        self.counts["batches"] += 1
-        for (job, _, _), result in zip(decoded, results, strict=True):
-            if isinstance(result, FrameFailure):
-                self._failed(job, result)
-            else:
-                job.result = result
-
-    def _failed(self, job: _Job, failure: FrameFailure) -> None:
-        self.counts["failed_frames"] += 1
-        log.warning(
-            "camera %d, frame %d: %s", failure.stamp.camera, failure.stamp.frame_index, failure.reason
-        )
-        job.result = empty_people(failure.stamp)
+    passages: deque[_Passage] = field(default_factory=deque)
 
 
 class DetectorService:
@@ -130,11 +84,13 @@ class DetectorService:
         config: Config,
         endpoints: Endpoints,
         extractor: FeatureExtractor,
+        decoder: Decoder | None = None,
     ) -> None:
+        """decoder: makes the pictures that the extractor's networks take; by default in memory."""
         self._known = cameras
         self._config = config
         self._cameras: dict[int, _Camera] = {}
-        self._batcher: Batcher[_Job] = Batcher(config.batch_size, int(config.batch_wait_ms * 1e6))
+        self._batcher: Batcher[_Passage] = Batcher(config.batch_size, int(config.batch_wait_ms * 1e6))
         self._incarnation = now_ns()
         self._health = Health("detector", every_s=config.report_every_s)
         self._extractor = extractor
@@ -148,7 +104,7 @@ class DetectorService:
         self._woken.bind("inproc://networks")
         wake = self._context.socket(zmq.PAIR)
         wake.connect("inproc://networks")
-        self._worker = _Worker(extractor, wake)
+        self._worker = Worker(extractor, decoder or MemoryDecoder(), lambda: wake.send(b""))
         self._wake = wake
 
     def run(self, stop: threading.Event) -> int:
@@ -167,8 +123,7 @@ class DetectorService:
                     leave_at_s = time.monotonic() + _GOODBYE_S
             return 0
         finally:
-            self._worker.batches.put(None)
-            self._worker.join(_GOODBYE_S)
+            self._worker.stop(_GOODBYE_S)
             self._relay.close()
             self._frames.close()
             self._people.close()
@@ -242,18 +197,19 @@ class DetectorService:
 
     def _take(self, delivered: Delivered) -> None:
         camera, state = delivered.stream, self._cameras[delivered.stream]
-        job = _Job(delivered, state.live)
-        if isinstance(delivered.message, Frame):
-            replaced = self._batcher.add(camera, job, state.live, time.monotonic_ns())
+        message = delivered.message
+        if isinstance(message, Frame):
+            passage = _Passage(delivered.seq, Job(message, state.live))
+            replaced = self._batcher.add(camera, passage, state.live, time.monotonic_ns())
             if replaced is not None:
                 replaced.replaced = True
-        elif isinstance(delivered.message, End):
-            job.result = delivered.message
+        elif isinstance(message, End):
+            passage = _Passage(delivered.seq, message=message)
         else:
             self._refused += 1
-            self._frames.refuse(camera, f"{type(delivered.message).__name__} is not for a detector")
+            self._frames.refuse(camera, f"{type(message).__name__} is not for a detector")
             return
-        state.jobs.append(job)
+        state.passages.append(passage)
 
     def _start_batches(self) -> None:
         while self._in_work < self._ahead():
@@ -261,10 +217,15 @@ class DetectorService:
             if batch is None:
                 return
             self._in_work += 1
-            self._worker.batches.put(batch)
+            self._worker.passed_over = self._batcher.dropped.total()
+            self._worker.put([passage.job for passage in batch if passage.job is not None])
 
     def _ahead(self) -> int:
-        return 1 if any(state.live for state in self._cameras.values()) else _BATCHES_AHEAD
+        """How many batches may be in work."""
+        at_once = self._config.performance == "latency" or (
+            self._config.performance == "auto" and any(state.live for state in self._cameras.values())
+        )
+        return 1 if at_once else BATCHES_AHEAD
 
     def _collect(self) -> None:
         while self._woken.poll(0):
@@ -278,12 +239,12 @@ class DetectorService:
     def _pass_on(self) -> None:
         """Send what is ready, in each camera's order, and acknowledge what is safe."""
         for camera, state in self._cameras.items():
-            while state.jobs and (state.jobs[0].result is not None or state.jobs[0].replaced):
-                job = state.jobs.popleft()
-                if job.result is not None:
-                    self._send(camera, job.delivered.seq, job.result)
+            while state.passages and (state.passages[0].result is not None or state.passages[0].replaced):
+                passage = state.passages.popleft()
+                if passage.result is not None:
+                    self._send(camera, passage.seq, passage.result)
                 if state.live:
-                    self._frames.acknowledge(camera, state.session, job.delivered.seq)
+                    self._frames.acknowledge(camera, state.session, passage.seq)
             if not state.live and state.accepted:
                 self._frames.acknowledge(camera, state.session, self._people.durable(camera) - 1)
 
@@ -296,8 +257,8 @@ class DetectorService:
         if self._health.due_in_s() > 0:
             return
         counters = {
-            **{name: float(value) for name, value in self._extractor.counts.items()},
-            **{name: float(value) for name, value in self._worker.counts.items()},
+            **self._extractor.readings(),
+            **self._worker.readings(),
             "replaced": float(sum(self._batcher.dropped.values())),
             "waiting": float(len(self._batcher)),
             "rejected": float(self._frames.rejected + self._refused),
@@ -313,5 +274,6 @@ def run(
 ) -> int:
     """Run the detector until `stop` is set; the process's exit code."""
     cv2.setNumThreads(1)  # the networks' threads use the cores already
-    extractor = FeatureExtractor(*build(config), config, describers(config))
-    return DetectorService(cameras, config, endpoints, extractor).run(stop)
+    networks = build(config)
+    extractor = FeatureExtractor(*networks, config, describers(config))
+    return DetectorService(cameras, config, endpoints, extractor, decoder(networks)).run(stop)

@@ -31,6 +31,7 @@ except ImportError as error:
     ) from error
 
 from services.detector.checkpoint import load_into
+from services.detector.decode import Decoder, MemoryDecoder
 from services.detector.torch_graphs import Graphs
 from services.detector.torch_picture import TorchDecoder, on_device, sampled
 from services.detector.torch_rcnn import FLAGS, ROUNDS, PeopleRcnn, Size, size_for
@@ -72,10 +73,9 @@ class FasterRcnnDetector:
         *,
         lowest_score: float = LOWEST_SCORE,
         label: int = COCO_PERSON_LABEL,
-        counts: Counter[str] | None = None,
         **options: Any,
     ) -> None:
-        """path: a state dict.  label: the class to find.  counts: of what failed, as `Runner` has it.
+        """path: a state dict.  label: the class to find.
 
         options: passed to torchvision's network (min_size, max_size, box_nms_thresh, ...).  Raises
         ModelError for a file that does not fit, ConfigError for a device that is not there.
@@ -89,7 +89,7 @@ class FasterRcnnDetector:
             return network
 
         self._label = label
-        self._run = Runner(self.name, load, device, precision, counts)
+        self._run = Runner(self.name, load, device, precision)
         transform = self._run.exact.transform
         self._wanted = int(transform.min_size[-1]), int(transform.max_size)
         self._shrunk: dict[tuple[int, ...], float] = {}
@@ -102,6 +102,11 @@ class FasterRcnnDetector:
         """Where the network is now."""
         return self._run.device
 
+    @property
+    def counts(self) -> Counter[str]:
+        """As `PersonDetector.counts`; the names are those of `Runner`, behind the network's."""
+        return self._run.counts
+
     def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """As `PersonDetector.detect`."""
         results: dict[int, Detections] = {}
@@ -111,6 +116,14 @@ class FasterRcnnDetector:
             found = self._run(shape, alike, self._batch, lambda shape=shape: self._shrink(shape))  # type: ignore[misc]
             results.update(zip(places, found, strict=True))
         return [results[place] for place in range(len(images))]
+
+    def decoder(self, workers: int) -> Decoder:
+        """What makes pictures for this network; frames are decoded by so many cores at once."""
+        return (
+            TorchDecoder(self.device, workers)
+            if self.device.type != "cpu"
+            else MemoryDecoder(workers=workers)
+        )
 
     def size_of(self, shape: tuple[int, ...]) -> Size:
         """How pictures of this shape, (H, W, 3), go through the network now."""
@@ -174,8 +187,6 @@ class ResNetEmbedder:
         path: Path,
         device: str = "auto",
         precision: str = "fp32",
-        *,
-        counts: Counter[str] | None = None,
     ) -> None:
         """path: a ResNet50, as `load_into` takes it.  Raises ModelError and ConfigError as above."""
 
@@ -184,7 +195,7 @@ class ResNetEmbedder:
             load_into(network, path)
             return network
 
-        self._run = Runner(self.name, load, device, precision, counts)
+        self._run = Runner(self.name, load, device, precision)
         self._graphs: dict[int, Graphs] = {}
         self._made_for = self._run.generation
 
@@ -192,6 +203,11 @@ class ResNetEmbedder:
     def device(self) -> torch.device:
         """Where the network is now."""
         return self._run.device
+
+    @property
+    def counts(self) -> Counter[str]:
+        """As `PersonDetector.counts`; the names are those of `Runner`, behind the network's."""
+        return self._run.counts
 
     def embed(self, crops: Sequence[Picture]) -> Float32:
         """As `Embedder.embed`."""

@@ -45,14 +45,13 @@ class Runner:
         load: Callable[[], torch.nn.Module],
         device: str,
         precision: str,
-        counts: Counter[str] | None = None,
     ) -> None:
         """load: makes the network with its weights in memory; called again when the GPU is lost.
 
-        device, precision: settings.  counts: by the network's name and what happened.
+        device, precision: settings.
         """
         self.name = name
-        self.counts: Counter[str] = Counter() if counts is None else counts
+        self.counts: Counter[str] = Counter()
         self.device = chosen_device(device)
         self.precision = chosen_precision(precision, self.device)
         self.spare: torch.device | None = torch.device("cpu") if self.device.type != "cpu" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -35,11 +36,14 @@ class ScriptedDetector:
 
     def __init__(self, script: Callable[[int], Sequence[Sequence[float]]]) -> None:
         self.batches: list[int] = []
+        self.counts: Counter[str] = Counter()
         self._script = script
 
     def detect(self, images: Sequence[Picture]) -> list[Detections]:
         self.batches.append(len(images))
-        rows = [np.array(self._script(int(pixels(each)[0, 0, 0])), np.float32).reshape(-1, 5) for each in images]
+        rows = [
+            np.array(self._script(int(pixels(each)[0, 0, 0])), np.float32).reshape(-1, 5) for each in images
+        ]
         return [detections(each[:, :4], each[:, 4], WIDTH, HEIGHT) for each in rows]
 
 
@@ -51,6 +55,7 @@ class MeanEmbedder:
 
     def __init__(self, poison: int | None = None) -> None:
         self.crops = 0
+        self.counts: Counter[str] = Counter()
         self._poison = poison
 
     def embed(self, crops: Sequence[Picture]) -> Float32:
