@@ -21,14 +21,14 @@ from torchvision.models.resnet import Bottleneck
 from services.detector.picture import Image
 
 SEED = 3
-RESIDUAL_SHARE = 0.2
+RESIDUAL_SHARE = 0.1
 """Of a residual branch, in what it is added to."""
 
 PERSON = 1
-SURE_SHARE = 0.03
+SURE_SHARE = 0.1
 """Of the proposals, those that score above one half."""
 
-SPREAD = 6.0
+SPREAD = 3.0
 """Standard deviation of the person's logit over the proposals."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from services.detector.decode import LARGEST_POOL, MemoryDecoder, decode, unusable
 from services.detector.failure import FrameFailure
@@ -19,6 +18,11 @@ from services.detector.picture import Image, Picture, RemotePicture
 from services.detector.pool import PicturePool
 from services.detector.torch_device import Lane, device_lost, out_of_memory, pinned
 from shared.messages import Float32, Frame
+
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg
+except ImportError:  # announced for a version to come
+    decode_jpeg = None
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +64,10 @@ class TorchPicture:
         return TorchPicture(self.whole, (left + x0, top + y0, left + x1, top + y1), self.source, self.ready)
 
     def sharpness(self, crops: Sequence[TorchPicture], size: tuple[int, int]) -> Float32:
-        """As `RemotePicture.sharpness`; every pixel of `size` is the mean of four samples."""
+        """As `RemotePicture.sharpness`."""
         with torch.inference_mode():
-            fine = sampled(crops, (2 * size[0], 2 * size[1]), self.whole.device)
-            small = torch.nn.functional.avg_pool2d(fine, 2)
-            red, green, blue = (weight * small[:, n] for n, weight in enumerate(GREY))
-            grey = (red + green + blue).round_()[:, None]
+            small = averaged(crops, size, self.whole.device).round_()
+            grey = sum(weight * small[:, n] for n, weight in enumerate(GREY)).round_()[:, None]
             grey = torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="reflect")[:, 0]
             beside = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
             around = beside + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1]
@@ -96,15 +98,7 @@ def sampled(crops: Sequence[TorchPicture], size: tuple[int, int], device: torch.
     """
     width, height = size
     result = torch.empty((len(crops), 3, height, width), device=device)
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for number, crop in enumerate(crops):
-        by_shape.setdefault(tuple(crop.whole.shape), []).append(number)
-    for rows in by_shape.values():
-        wholes = list({id(crops[row].whole): crops[row].whole for row in rows}.values())
-        places = {id(whole): place for place, whole in enumerate(wholes)}
-        table = [[places[id(crops[row].whole)], *crops[row].box] for row in rows]
-        of, x0, y0, x1, y1 = torch.tensor(table, device=device).unbind(dim=1)
-        pixels = torch.stack(wholes)
+    for rows, pixels, of, (x0, y0, x1, y1) in _together(crops, device):
         left, right, share_x = _between(x0, x1, width)
         upper, lower, share_y = _between(y0, y1, height)
         share_x, share_y = share_x[:, None, :, None], share_y[:, :, None, None]
@@ -113,6 +107,45 @@ def sampled(crops: Sequence[TorchPicture], size: tuple[int, int], device: torch.
         below = torch.lerp(corner[2], corner[3], share_x)
         result[rows] = torch.lerp(above, below, share_y).permute(0, 3, 1, 2)
     return result
+
+
+def averaged(crops: Sequence[TorchPicture], size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """As `sampled`, but each pixel is the mean of what it covers, as `cv2.INTER_AREA` has it."""
+    width, height = size
+    result = torch.empty((len(crops), 3, height, width), device=device)
+    for rows, pixels, of, (x0, y0, x1, y1) in _together(crops, device):
+        across, x = _covered(x0, x1, width, max(crops[row].shape[1] for row in rows))
+        down, y = _covered(y0, y1, height, max(crops[row].shape[0] for row in rows))
+        values = _taken(pixels, of, y, x).permute(0, 3, 1, 2)
+        result[rows] = down[:, None] @ values @ across[:, None].transpose(2, 3)
+    return result
+
+
+_Group = tuple[list[int], torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]
+
+
+def _together(crops: Sequence[TorchPicture], device: torch.device) -> Iterator[_Group]:
+    """Crops of pictures of one size: their places, the pictures (P, 3, H, W), which is whose, their boxes."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, crop in enumerate(crops):
+        by_shape.setdefault(tuple(crop.whole.shape), []).append(number)
+    for rows in by_shape.values():
+        wholes = {id(crops[row].whole): crops[row].whole for row in rows}
+        places = {key: place for place, key in enumerate(wholes)}
+        table = [[places[id(crops[row].whole)], *crops[row].box] for row in rows]
+        of, *box = torch.tensor(table, device=device).unbind(dim=1)
+        yield rows, torch.stack(list(wholes.values())), of, tuple(box)
+
+
+def _covered(
+    first: torch.Tensor, end: torch.Tensor, count: int, longest: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, count, longest) the share each source has in each of `count` means; (N, longest) the sources."""
+    places = torch.arange(longest, device=first.device)
+    step = ((end - first).float() / count)[:, None, None]
+    begin = torch.arange(count, device=first.device)[:, None] * step
+    overlap = torch.minimum(begin + step, places + 1.0) - torch.maximum(begin, places.float())
+    return overlap.clamp_(min=0) / step, torch.minimum(first[:, None] + places, end[:, None] - 1)
 
 
 def _taken(pixels: torch.Tensor, of: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -221,6 +254,8 @@ class TorchDecoder:
 
     def _probe(self) -> bool:
         """Whether a picture decoded on the device is the one that the processor makes of it."""
+        if decode_jpeg is None:
+            return False
         noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
         _, jpeg = cv2.imencode(".jpg", cv2.resize(noise, PROBE_SIZE))
         expected = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB), np.float32)
