@@ -102,7 +102,7 @@ class PeopleRcnn:
         features = self.pyramid(self.prepared(batch, size))
         boxes, valid, finite, settled = self.proposals(features, size, rounds)
         logits, deltas = self.judged(self.pooled(features, boxes, size))
-        people, final = self.people(logits, deltas, boxes, valid, size, rounds=rounds)
+        people, final = self.people(logits, deltas, boxes, valid, size=size, rounds=rounds)
         finite &= torch.isfinite(logits.sum()) & torch.isfinite(deltas.sum())
         flags = torch.stack([finite, settled & final]).float()
         return torch.cat([people.flatten(), flags])
@@ -200,8 +200,8 @@ class PeopleRcnn:
         deltas: torch.Tensor,
         boxes: torch.Tensor,
         valid: torch.Tensor,
-        size: Size,
         *,
+        size: Size,
         rounds: int = ROUNDS,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, N, 5) boxes in the picture as it came and scores, the surest first, -1 for none; () final."""
