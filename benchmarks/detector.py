@@ -5,8 +5,9 @@ as cameras do, and takes the people as the tracker does.
 
 accuracy    AP50 and recall on every 10th frame of the plaza video, through the service, by the network
             alone on the same JPEGs, and by the network alone on the undamaged pictures.
-appearance  how often two sightings of one person, two seconds and more apart, are more alike than those of
-            two people (area under the ROC curve), through the service and by the networks alone.
+appearance  how far the service's vectors are from those of the same crops alone; and how often two sightings of
+            one person, two seconds and more apart, are more alike than those of two people (area under the
+            ROC curve): of whom the service chose to embed, and of everybody in plain sight by the networks alone.
 throughput  frames a second through the service with 1, 4 and 16 recorded cameras, over a loop that only
             decodes the same JPEGs and runs the networks on the same batches and crops in one thread.  The
             two take turns; CPU time a frame is beside it, which other programs disturb less.
@@ -41,7 +42,8 @@ from services.detector.decode import MemoryDecoder, decode
 from services.detector.embedding_policy import APPEARANCE, EmbeddingPolicy
 from services.detector.failure import FrameFailure
 from services.detector.families import build
-from services.detector.family import Detections
+from services.detector.family import Detections, Embedder
+from services.detector.picture import Image
 from services.detector.quality import crop, visibility
 from shared.config import Config
 from shared.messages import Float32, Frame, FrameStamp, People
@@ -108,7 +110,19 @@ def measure_accuracy(shared: Path, detector: str) -> dict[str, float]:
         people_of, t_ns = np.concatenate(who), np.concatenate(times)
         known = people_of > 0
         result[f"reid_auc_{way}"] = separation(np.concatenate(vectors)[known], people_of[known], t_ns[known])
+    result["vectors_apart"] = _apart(people, sent, networks.embedder)
     return result
+
+
+def _apart(people: list[People], sent: list[Image], embedder: Embedder) -> float:
+    """How far the service's vectors are from those of the same crops alone, at most."""
+    far = 0.0
+    for given, image in zip(people, sent, strict=True):
+        features = given.features.get("appearance")
+        if features is not None:
+            alone = embedder.embed([crop(image, box) for box in given.boxes[features.of]])
+            far = max(far, float(np.abs(alone - features.vectors).max()))
+    return far
 
 
 def _bare(config: Config, frames: list[list[Frame]], pipe: Connection) -> None:
@@ -283,7 +297,7 @@ def main() -> None:
             f"{what} " + " / ".join(f"{figures[f'{what}_{way}']:.3f}" for way in WAYS)
             for what in ("ap50", "recall", "reid_auc")
         )
-        print(f"  {name:30} {told}")
+        print(f"  {name:30} {told}   vectors apart {figures['vectors_apart']:.1e}")
     print("throughput: frames/s (CPU ms a frame) of the service / the bare loop")
     result["throughput"] = {}
     for cameras in CAMERAS:

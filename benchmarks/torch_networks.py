@@ -143,9 +143,8 @@ def measure_embedder(bench: Bench) -> dict[str, float]:
     embedder = ResNetEmbedder(bench.file("resnet50"), str(bench.device), bench.precision)
     ours = bench.rate(lambda: embedder.embed(some), len(some))
     cosine = float((embedder.embed(some) * expected).sum(axis=1).min())
-    print(
-        f"  torchvision one by one {one_by_one:.1f}/s, {len(some)} at once {batched:.1f}/s; ours {ours:.1f}/s"
-    )
+    singly, together = f"one by one {one_by_one:.1f}/s", f"{len(some)} at once {batched:.1f}/s"
+    print(f"  torchvision {singly}, {together}; ours {ours:.1f}/s")
     print(f"  {ours / one_by_one:.2f} and {ours / batched:.2f} times as many; least cosine {cosine:.5f}")
     return {
         "eager_one_by_one": one_by_one,

@@ -68,9 +68,8 @@ def measure_stages(bench: Bench) -> dict[str, dict[str, float]]:
             if height > 150
         ]
 
-    print(
-        f"  a batch of {len(some)}; {bench.scale.crops} crops; limit {peak / 1e12:.2f} TFLOP/s in {precision}"
-    )
+    kind = str(precision).removeprefix("torch.")
+    print(f"  {len(some)} pictures, {bench.scale.crops} crops; limit {peak / 1e12:.2f} TFLOP/s in {kind}")
     stage("decode", decoded)
     stage("copy", lambda: torch.stack([uploaded(each, bench.device) for each in some]))
     stage("preprocess", lambda: steps.prepared(values["copy"], size))

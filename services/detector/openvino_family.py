@@ -64,7 +64,7 @@ def _core() -> Any:
 
 def _kept() -> dict[str, str]:
     """Where compiled networks are kept; nowhere if that folder cannot be had."""
-    folder = cache_folder() / "compiled"
+    folder = cache_folder() / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         usable = os.access(folder, os.W_OK)

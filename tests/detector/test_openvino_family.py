@@ -100,6 +100,32 @@ def test_a_network_goes_on_after_an_input_it_refused(tmp_path: Path) -> None:
     assert len(network.infer([right] * 5)) == 5
 
 
+def test_a_compiled_network_is_kept_and_a_damaged_one_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKING_SYSTEM_CACHE", str(tmp_path / "cache"))
+    path = mean_colour(tmp_path)
+    crop = np.full((9, 9, 3), (10, 20, 200), np.uint8)
+    expected = open_embedder(Network(path, 1), "mean").embed([crop])
+    kept = list((tmp_path / "cache/openvino").glob("*.blob"))
+    assert kept
+    np.testing.assert_array_equal(open_embedder(Network(path, 1), "mean").embed([crop]), expected)
+    for blob in kept:
+        blob.chmod(0o600)
+        blob.write_bytes(blob.read_bytes()[:100])
+    np.testing.assert_array_equal(open_embedder(Network(path, 1), "mean").embed([crop]), expected)
+
+
+def test_without_a_cache_folder_networks_are_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TRACKING_SYSTEM_CACHE", str(tmp_path / "file"))
+    Network(mean_colour(tmp_path), 1)
+    assert "cannot be written: networks are compiled anew" in caplog.text
+
+
 def test_files_that_are_no_network_are_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").write_text("")
     (tmp_path / "noise.onnx").write_bytes(b"\x00noise")
@@ -190,6 +216,17 @@ def test_the_same_picture_gives_the_same_bytes_in_any_batch_and_on_any_number_of
     for one, other in zip(alone, together, strict=False):
         assert one.boxes.tobytes() == other.boxes.tobytes()
         assert one.scores.tobytes() == other.scores.tobytes()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["person-detection-0200", "yolox_nano"])
+def test_all_threads_on_one_picture_see_what_one_thread_sees(shared_data: Path, name: str) -> None:
+    image = plaza(shared_data, every=60, most=1)[0][1]
+    path = shared_data / "models" / manifest()[name].variants[0].files[0].file
+    (alone,) = open_detector(Network(path, 1), name).detect([image])
+    (together,) = open_detector(Network(path, 2, together=True), name).detect([image])
+    np.testing.assert_allclose(together.boxes, alone.boxes, atol=0.1)
+    np.testing.assert_allclose(together.scores, alone.scores, atol=1e-3)
 
 
 @pytest.mark.data
