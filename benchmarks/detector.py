@@ -5,9 +5,10 @@ as cameras do, and takes the people as the tracker does.
 
 accuracy    AP50 and recall on every 10th frame of the plaza video, through the service, by the network
             alone on the same JPEGs, and by the network alone on the undamaged pictures.
-appearance  how far the service's vectors are from those of the same crops alone; and how often two sightings of
-            one person, two seconds and more apart, are more alike than those of two people (area under the
-            ROC curve): of whom the service chose to embed, and of everybody in plain sight by the networks alone.
+appearance  how far the service's vectors are from those of the same crops alone; and how often two sightings
+            of one person, two seconds and more apart, are more alike than those of two people (area under
+            the ROC curve): of whom the service chose to embed, and of everybody in plain sight by the
+            networks alone.
 throughput  frames a second through the service with 1, 4 and 16 recorded cameras, over a loop that only
             decodes the same JPEGs and runs the networks on the same batches and crops in one thread.  The
             two take turns; CPU time a frame is beside it, which other programs disturb less.
