@@ -22,7 +22,7 @@ TEST_EXTRAS := $(if $(filter 0,$(TRACKING_SYSTEM_TEST_TORCH)),test,test$(comma)t
 
 # What OpenCV's window needs from the system, and what the tests use: a display, a mouse, video and RTSP.
 RUN_PACKAGES := libgl1 libglib2.0-0
-TEST_PACKAGES := $(RUN_PACKAGES) xvfb xdotool ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0 \
+TEST_PACKAGES := $(RUN_PACKAGES) xvfb openbox xdotool ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0 \
 	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from shared.errors import MessageError
 from shared.messages import (
+    DECISIONS,
     MAX_PEOPLE,
     PROTOCOL_VERSION,
     Buffer,
     Checkpoint,
     End,
+    Expected,
     Features,
     Followed,
     Frame,
@@ -44,7 +46,7 @@ MAX_FEATURE_DIMENSIONS = 4096
 MAX_FEATURE_KINDS = 8
 MAX_TEXT = 1024
 END_REASONS = ("finished", "stopped", "failed")
-EVENT_KINDS = ("follow", "unfollow", "name")
+MAX_EXPECTED = 16
 
 _INT64_MAX = (1 << 63) - 1
 
@@ -249,12 +251,13 @@ def _pack_tracks(message: Tracks, packer: _Packer) -> list[Any]:
     packer.array(message.velocities, "float32")
     packer.array(message.paths, "float32")
     packer.array(message.assignments, "int64")
-    return _stamp_fields(message.stamp)
+    return [*_stamp_fields(message.stamp), message.decision]
 
 
 def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
     tracks = Tracks(
         stamp=unpacker.stamp(),
+        decision=unpacker.integer(),
         track_ids=unpacker.rows("int64"),
         identity_ids=unpacker.rows("int64"),
         boxes=unpacker.rows("float32", columns=4),
@@ -306,7 +309,12 @@ def _unpack_checkpoint(unpacker: _Unpacker) -> Checkpoint:
 
 
 def _pack_followed(message: Followed, _: _Packer) -> list[Any]:
-    return [[[p.identity, _text(p.name), p.camera, p.t_ns, p.x, p.y] for p in message.people]]
+    return [
+        [
+            [p.identity, _text(p.name), p.camera, p.t_ns, p.x, p.y, p.sureness, [list(e) for e in p.expected]]
+            for p in message.people
+        ]
+    ]
 
 
 def _unpack_followed(unpacker: _Unpacker) -> Followed:
@@ -323,10 +331,21 @@ def _unpack_followed(unpacker: _Unpacker) -> Followed:
                 t_ns=one.integer(),
                 x=one.number(),
                 y=one.number(),
+                sureness=one.number(),
+                expected=tuple(_expected(each) for each in one.sequence(MAX_EXPECTED)),
             )
         )
         one.done()
     return Followed(tuple(people))
+
+
+def _expected(row: Any) -> Expected:
+    if not isinstance(row, list):
+        raise MessageError("expected a list for each camera")
+    one = _Unpacker({"f": row, "a": []}, [])
+    expected = Expected(one.integer(), one.number(), one.number())
+    one.done()
+    return expected
 
 
 def _pack_event(message: IdentityEvent, _: _Packer) -> list[Any]:
@@ -334,7 +353,7 @@ def _pack_event(message: IdentityEvent, _: _Packer) -> list[Any]:
 
 
 def _unpack_event(unpacker: _Unpacker) -> IdentityEvent:
-    return IdentityEvent(unpacker.integer(1), unpacker.text(EVENT_KINDS), unpacker.integer(), unpacker.text())
+    return IdentityEvent(unpacker.integer(1), unpacker.text(DECISIONS), unpacker.integer(), unpacker.text())
 
 
 def _pack_report(message: Report, _: _Packer) -> list[Any]:

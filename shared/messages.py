@@ -10,7 +10,7 @@ right, y down; times are UTC nanoseconds; vectors of features are L2-normalised 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,8 @@ class Tracks:
     paths: (N, K, 2) float32, predicted foot points (x, y) in pixels at `PATH_STEP_S` steps from now.
     assignments: (M, 2) int64 rows (track, identity): from now on, for its whole history too, this
         track belongs to this identity.
+    decision: how many times identities had been decided when this was made.  The cameras' streams reach the
+        store in any order; of two answers to whom a track belongs the one of the later decision counts.
     """
 
     stamp: FrameStamp
@@ -138,6 +140,7 @@ class Tracks:
     velocities: Float32
     paths: Float32
     assignments: Int64
+    decision: int = 0
 
 
 PATH_STEP_S = 0.2
@@ -172,11 +175,21 @@ class Checkpoint:
     identities: dict[int, bytes] = field(default_factory=dict)
 
 
+class Expected(NamedTuple):
+    """Where somebody may appear next: the camera, how probably (0-1), after how many seconds on average."""
+
+    camera: int
+    probability: float
+    after_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class LastSeen:
     """Where a followed person was last seen.
 
     x, y: foot point, pixels of that camera's frame.
+    sureness: probability (0-1) that it was this person.
+    expected: where people went from there before, the most probable first; empty before any did.
     """
 
     identity: int
@@ -185,6 +198,8 @@ class LastSeen:
     t_ns: int
     x: float
     y: float
+    sureness: float = 1.0
+    expected: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +209,15 @@ class Followed:
     people: tuple[LastSeen, ...] = ()
 
 
+DECISIONS = ("follow", "unfollow", "name", "merge", "split", "forget")
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityEvent:
     """tracker -> store: an operator's decision about an identity, to be kept for good.
 
-    kind: "follow", "unfollow" or "name".  value: the name, for "name".
+    kind: one of `DECISIONS`.  value: the name, for "name"; for "merge" the number of the identity that is now
+        this one; for "split" the number of the identity that this one was part of; else empty.
     """
 
     identity: int

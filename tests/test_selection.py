@@ -32,7 +32,7 @@ WINDOW = (1280, 720)
 @pytest.fixture
 def screens() -> Iterator[tuple[Screen, Screen]]:
     """Two displays, for an operator's window each."""
-    if missing := [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]:
+    if missing := [program for program in ("Xvfb", "xdotool", "openbox") if shutil.which(program) is None]:
         pytest.skip(f"{' and '.join(missing)} not installed: no screen to open a window on")
     with ExitStack() as open_screens:
         pair = Screen(), Screen()

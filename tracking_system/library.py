@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from services.detector.failure import FrameFailure
 from services.detector.families import build, describers
 from services.ingest.motion import MotionEstimator
 from services.tracker.core import TrackerCore
+from services.tracker.person import Stay
 from services.viewer.drawing import annotate
 from services.viewer.trail import TrailMemory
 from shared.config import CameraConfig, Config
@@ -178,6 +179,31 @@ class MultiCameraTracker:
         """Call a person by a name; raises TrackingError where there is no such person."""
         with self._lock:
             self._decided(self._core.name(identity, name, time.time_ns()))
+
+    def merge(self, identity: int, other: int) -> None:
+        """`other` is the same person as `identity`; raises TrackingError where that cannot be."""
+        with self._lock:
+            self._decided(self._core.merge(identity, other, time.time_ns()))
+
+    def split(self, identity: int, track_ids: Sequence[int]) -> int:
+        """These tracks of a person are somebody else's, whose new number is returned.
+
+        Raises TrackingError where they are not that person's, or too old.
+        """
+        with self._lock:
+            event = self._core.split(identity, track_ids, time.time_ns())
+            self._decided(event)
+            return event.identity
+
+    def forget(self, identity: int) -> None:
+        """Erase a person; raises TrackingError where there is no such person."""
+        with self._lock:
+            self._decided(self._core.forget(identity, time.time_ns()))
+
+    def explain(self, identity: int) -> list[Stay]:
+        """A person's latest tracks and why each is this person's; raises TrackingError for a stranger."""
+        with self._lock:
+            return self._core.explain(identity)
 
     def followed(self) -> Followed:
         """Who is followed, and where each was last seen."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.store.identity_changes import forget, merge
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Tracks
 
 SIGHTING_GAP_NS = 5_000_000_000
@@ -25,6 +26,8 @@ SCORE_UNITS = 10_000
 
 # Far outside any picture, far inside the integers: garbage must not overflow.
 _LARGEST = 1e9
+
+_MOST_DIGITS = 18
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class _Track:
     last_ns: int
     frames: int
     sightings: list[_Sighting]
+    decision: int = 0
     stored_identity: int | None = None
 
     def show(self, t_ns: int) -> None:
@@ -73,6 +77,10 @@ class _Track:
         elif t_ns >= newest.last_ns:  # a clock set back leaves the sighting as it was
             newest.last_ns, newest.box, newest.score = t_ns, box, score
 
+    def assign(self, identity: int, decision: int) -> None:
+        if decision >= self.decision:
+            self.identity, self.decision = identity if identity > 0 else None, decision
+
 
 class Batch:
     """The messages of one transaction; `add` them in order, then `flush`.
@@ -86,6 +94,7 @@ class Batch:
         self._sessions: dict[tuple[int, int], _Session] = {}
         self._tracks: dict[int, _Track | None] = {}
         self._identities: set[int] = set()
+        self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
         self._observations: list[tuple[int, ...]] = []
 
     def add(self, stream: int, session: int, seq: int, message: object) -> None:
@@ -126,10 +135,10 @@ class Batch:
         )
         tracks = [(number, track) for number, track in self._tracks.items() if track is not None]
         execute_many(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
             "excluded.identity, first_ns = excluded.first_ns, last_ns = excluded.last_ns, "
-            "frames = excluded.frames",
-            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames) for n, t in tracks],
+            "frames = excluded.frames, decision = excluded.decision",
+            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames, t.decision) for n, t in tracks],
         )
         execute_many(
             "UPDATE sightings SET identity = ? WHERE track = ?",
@@ -155,11 +164,17 @@ class Batch:
         frame, session = self._new_frame(message.stamp)
         if frame is not None:
             self._add_rows(frame, session, message)
-        for number, identity in message.assignments.tolist():
-            track = self._track(number)
-            if track is None:
-                continue  # nothing of it was ever shown, or retention has erased it
-            self._assign(track, identity)
+        for number, said in message.assignments.tolist():
+            track, identity = self._track(number), self._current(said)
+            if track is not None:
+                self._assign(track, identity, message.decision)
+            else:
+                # Its camera's rows are still on their way (or retention has erased it).
+                self._connection.execute(
+                    "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
+                    "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
+                    (number, identity, message.decision),
+                )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
         """The new frame's key, or None where this frame is already stored, and its session."""
@@ -182,7 +197,7 @@ class Batch:
         stamp = message.stamp
         rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
         rows[:, 0] = message.track_ids
-        rows[:, 1] = message.identity_ids
+        rows[:, 1] = [self._current(identity) for identity in message.identity_ids.tolist()]
         rows[:, 2:6] = _units(message.boxes, PIXEL_UNITS)
         rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
         rows[:, 8] = _units(message.scores, SCORE_UNITS)
@@ -198,17 +213,34 @@ class Batch:
             if track is None:
                 track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
                 self._tracks[number] = track
+                self._assign_early(number, track)
             track.show(stamp.t_ns)
             if observed:
                 track.observe(stamp.t_ns, row[2:6], score)
             if identity > 0:
-                self._assign(track, identity)
+                self._assign(track, identity, message.decision)
             self._observations.append((frame, *row))
 
-    def _assign(self, track: _Track, identity: int) -> None:
-        track.identity = identity if identity > 0 else None
-        if track.identity is not None:
-            self._identities.add(track.identity)
+    def _assign(self, track: _Track, identity: int, decision: int) -> None:
+        track.assign(identity, decision)
+        if identity > 0:
+            self._identities.add(identity)
+
+    def _current(self, identity: int) -> int:
+        """The identity that this one has become by an operator's decision; 0 where it was forgotten."""
+        while identity in self._replaced:
+            identity = self._replaced[identity]
+        return identity
+
+    def _assign_early(self, number: int, track: _Track) -> None:
+        """Give a new track the identity that was decided before its first row came."""
+        row = self._connection.execute(
+            "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
+        ).fetchone()
+        if row is not None:
+            identity, decision = row
+            self._assign(track, self._current(identity), decision)
+            self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
 
     def _track(self, number: int) -> _Track | None:
         if number not in self._tracks:
@@ -217,14 +249,14 @@ class Batch:
 
     def _stored_track(self, number: int) -> _Track | None:
         row = self._connection.execute(
-            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames "
+            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames, decision "
             "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
             (number,),
         ).fetchone()
         if row is None:
             return None
-        session_key, camera, identity, first_ns, last_ns, frames = row
-        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], identity)
+        session_key, camera, identity, first_ns, last_ns, frames, decision = row
+        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
         newest = self._connection.execute(
             "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
             "ORDER BY first_ns DESC LIMIT 1",
@@ -274,10 +306,14 @@ class Batch:
         )
 
     def _add_event(self, message: IdentityEvent) -> None:
+        if message.kind in ("merge", "forget"):
+            self._replace(message)
+            return
         column, value = {
             "follow": ("followed", 1),
             "unfollow": ("followed", 0),
             "name": ("name", message.value),
+            "split": ("identity", message.identity),
         }[message.kind]
         self._connection.execute(
             f"INSERT INTO identities (identity, {column}) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
@@ -287,6 +323,28 @@ class Batch:
         self._connection.execute(
             "INSERT INTO events (identity, kind, t_ns, value) VALUES (?, ?, ?, ?)",
             (message.identity, message.kind, message.t_ns, message.value),
+        )
+
+    def _replace(self, message: IdentityEvent) -> None:
+        """Carry out a merge or an erasure on all that is stored."""
+        self.flush()
+        self._tracks.clear()
+        self._observations.clear()
+        if message.kind == "forget":
+            gone, identity = message.identity, 0
+            forget(self._connection, gone)
+        elif not message.value.isdecimal() or len(message.value) > _MOST_DIGITS:
+            _log.warning("a merge with %r instead of an identity: passed over", message.value)
+            return
+        else:
+            gone, identity = int(message.value), message.identity
+            merge(self._connection, identity, gone, message.t_ns)
+        self._replaced[gone] = identity
+        self._identities.discard(gone)
+        self._connection.execute(
+            "INSERT INTO replaced_identities VALUES (?, ?) ON CONFLICT DO UPDATE SET replacement = "
+            "excluded.replacement",
+            (gone, identity),
         )
 
 

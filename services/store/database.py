@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
-from services.store import retention
+from services.store import identity_changes, retention
 from services.store.batch import Batch, position, store_report
+from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
 from services.store.transaction import transaction
 from shared.config import CameraConfig
-from shared.messages import Checkpoint, Message, Report
+from shared.messages import Checkpoint, IdentityEvent, Message, Report
 
 Sequenced: TypeAlias = tuple[int, int, int, Message]
 """stream (the camera's id), session, sequence number, message."""
@@ -63,18 +63,13 @@ class DatabaseManager:
             for stream, session, seq, message in batch:
                 rows.add(stream, session, seq, message)
             rows.flush()
+        if any(isinstance(m, IdentityEvent) and m.kind == "forget" for *_, m in batch):
+            self._empty_log()
 
     def checkpoint(self) -> Checkpoint | None:
         """The newest Checkpoint, with the newest state of every identity ever sent; None before any."""
         with self._reading():
-            row = self._connection.execute("SELECT positions, state FROM checkpoint").fetchone()
-            if row is None:
-                return None
-            identities = self._connection.execute(
-                "SELECT identity, state FROM identities WHERE state IS NOT NULL ORDER BY identity"
-            ).fetchall()
-        positions = {camera: (session, seq) for camera, session, seq in json.loads(row[0])}
-        return Checkpoint(positions, row[1], dict(identities))
+            return newest_checkpoint(self._connection)
 
     def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
         """Remember the cameras as configured, by id; the password in an address is not kept."""
@@ -125,7 +120,7 @@ class DatabaseManager:
         on are stored as they come, so let it forget first.
         """
         with self._writing():
-            known = retention.forget(self._connection, identity)
+            known = identity_changes.forget(self._connection, identity)
         self._empty_log()
         return known
 

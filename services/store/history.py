@@ -17,8 +17,10 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from services.store.batch import PIXEL_UNITS, SCORE_UNITS, SIGHTING_GAP_NS
+from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_reader, storage_errors
 from shared.config import CameraConfig
+from shared.messages import Checkpoint
 
 
 class Box(NamedTuple):
@@ -135,6 +137,11 @@ class History:
             "SELECT camera, source, name, delivery, start_ns, fps FROM cameras ORDER BY camera"
         )
         return {row[0]: CameraConfig(*row) for row in rows}
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The tracker's memory as it was last written down; None before."""
+        with self._reading():
+            return newest_checkpoint(self._connection)
 
     def select(self, sql: str, *values: Any) -> list[Any]:
         """All rows of one query."""

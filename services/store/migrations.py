@@ -129,7 +129,27 @@ _TABLES = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES,)
+# `decision` numbers the decision that `identity` comes from: of two the later counts.  The camera whose frame
+# brings it may be ahead of the camera in which the track is, so it may wait for the track's first row.
+_DECISIONS = (
+    "ALTER TABLE tracks ADD COLUMN decision INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE early_assignments (
+        track INTEGER PRIMARY KEY,
+        identity INTEGER NOT NULL,
+        decision INTEGER NOT NULL
+    )""",
+)
+
+# What an operator has merged into another identity, or forgotten (replacement 0): messages that were on their
+# way still name it.
+_REPLACEMENTS = (
+    """CREATE TABLE replaced_identities (
+        identity INTEGER PRIMARY KEY,
+        replacement INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -53,25 +53,3 @@ def erase_tracks(connection: sqlite3.Connection, t_ns: int) -> None:
         "UPDATE tracks SET first_ns = :t_ns WHERE first_ns < :t_ns AND last_ns >= :t_ns", values
     )
     connection.execute("DELETE FROM events WHERE identity NOT IN (SELECT identity FROM identities)")
-
-
-def forget(connection: sqlite3.Connection, identity: int) -> bool:
-    """Erase a person: tracks, observations, sightings, name, decisions and appearance.
-
-    Returns whether there was such a person.
-    """
-    tracks = connection.execute(
-        "SELECT track, session_key, first_ns, last_ns FROM tracks WHERE identity = ?", (identity,)
-    ).fetchall()
-    connection.executemany(
-        "DELETE FROM observations WHERE track = ? AND frame IN "
-        "(SELECT frame FROM frames WHERE session_key = ? AND t_ns BETWEEN ? AND ?)",
-        tracks,
-    )
-    # Tracks that were shown as this person for a while but turned out to be another's.
-    connection.execute("UPDATE observations SET shown = 0 WHERE shown = ?", (identity,))
-    connection.execute("DELETE FROM sightings WHERE identity = ?", (identity,))
-    connection.execute("DELETE FROM tracks WHERE identity = ?", (identity,))
-    connection.execute("DELETE FROM events WHERE identity = ?", (identity,))
-    known = connection.execute("DELETE FROM identities WHERE identity = ?", (identity,)).rowcount
-    return bool(known)

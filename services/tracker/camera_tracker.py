@@ -57,6 +57,7 @@ class Detections:
 
     boxes: (N, 4) float64 `x0, y0, x1, y1`.  scores: (N,).  flow: (N, 2) pixels, NaN where unknown.
     vectors: (N, D) embeddings, zero where there is none.  quality: (N,), 0 where there is none.
+    rows: (N,) their rows in the message.
     centres: (N, 4) `cx, cy, w, h`.  noise: (N,) factor on the standard deviation of the boxes.
     """
 
@@ -65,6 +66,7 @@ class Detections:
     flow: Float64
     vectors: Float64
     quality: Float64
+    rows: NDArray[np.intp]
     centres: Float64 = field(init=False)
     noise: Float64 = field(init=False)
 
@@ -194,6 +196,7 @@ class CameraTracker:
                 cut.append(track)
             else:
                 track.see(t_ns, score)
+            track.detection = int(detections.rows[column])
             if track.evidence >= CONFIRMATION:
                 track.confirmed = True
             self._walk(row, t_ns)
@@ -246,6 +249,7 @@ class CameraTracker:
                 self.filters.update_velocity(rows, detections.flow[columns[moved]] / dt_s)
         for offset, column in enumerate(columns.tolist()):
             track = Track(next_id + offset, self.camera, t_ns, float(detections.scores[column]))
+            track.detection = int(detections.rows[column])
             if detections.quality[column] > 0:
                 track.embed(detections.vectors[column], float(detections.quality[column]))
             self.tracks.append(track)

@@ -6,7 +6,7 @@ give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,27 @@ import numpy as np
 from services.tracker.appearance import normalised
 from services.tracker.camera_tracker import PATH_POINTS, CameraTracker, Detections
 from services.tracker.gallery import Gallery
-from services.tracker.person import TrackedPerson
+from services.tracker.person import Stay, TrackedPerson
+from services.tracker.resemblance import KINDS
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Tracks
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MAX_NAME = 200
+MOST_EXPECTED = 3
+"""Cameras named in which somebody may appear next."""
+
+OTHER_KINDS = tuple(kind.name for kind in KINDS if kind.name != "appearance")
 
 _COUNTERS = (
     "frames",
     "frames_refused",
     "boxes_dropped",
     "embeddings_refused",
+    "features_refused",
     "tracks",
     "identities",
     "assignments",
@@ -41,8 +47,8 @@ class TrackerCore:
     cameras: ids of the cameras to come; others are taken in when they first appear.
 
     `counters` tells what happened: frames, frames_refused (time went back), boxes_dropped (not finite,
-    empty, outside the picture), embeddings_refused (another length than before, not finite), tracks,
-    identities, assignments.
+    empty, outside the picture), embeddings_refused and features_refused (another length than before, not
+    finite), tracks, identities, assignments.
     """
 
     def __init__(self, config: Config, cameras: Iterable[int] = ()) -> None:
@@ -51,6 +57,7 @@ class TrackerCore:
         self._gallery = Gallery(config.similarity_threshold)
         self._next_track = 1
         self._dimensions = 0
+        self._sizes: dict[str, int] = {}
         self._sessions: dict[int, int] = {}
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
 
@@ -83,6 +90,7 @@ class TrackerCore:
         )
         self._next_track += len(started)
         self.counters["tracks"] += len(started)
+        self._describe(camera, people, t_ns)
         for track in camera.tracks:
             if track.confirmed and track.last_ns == t_ns:
                 self._gallery.see(track, camera.size_px)
@@ -134,8 +142,31 @@ class TrackerCore:
             self.counters["embeddings_refused"] += int((~good).sum())
         flow = np.asarray(people.flow, np.float64)
         return Detections(
-            boxes[sound], np.clip(scores[sound], 0, 1), flow[sound], vectors[sound], quality[sound]
+            boxes[sound],
+            np.clip(scores[sound], 0, 1),
+            flow[sound],
+            vectors[sound],
+            quality[sound],
+            np.flatnonzero(sound),
         )
+
+    def _describe(self, camera: CameraTracker, people: People, t_ns: int) -> None:
+        """Give tracks what is known of faces and clothes; what is not like before is refused."""
+        for kind in OTHER_KINDS:
+            features = people.features.get(kind)
+            if features is None or not len(features.of):
+                continue
+            vectors = np.asarray(features.vectors, np.float64)
+            quality = np.asarray(features.quality, np.float64)
+            size = self._sizes.setdefault(kind, vectors.shape[1])
+            good = np.isfinite(vectors).all(axis=1) & np.isfinite(quality) & (quality > 0)
+            good &= (np.abs(vectors).max(axis=1) > 0) & (vectors.shape[1] == size)
+            self.counters["features_refused"] += int((~good).sum())
+            of = {int(row): place for place, row in enumerate(features.of) if good[place]}
+            for track in camera.tracks:
+                place = of.get(track.detection, -1) if track.last_ns == t_ns else -1
+                if place >= 0:
+                    track.describe(kind, normalised(vectors[place]), float(min(quality[place], 1.0)))
 
     def _report(self, camera: CameraTracker, stamp: FrameStamp, changes: list[tuple[int, int]]) -> Tracks:
         rows = camera.shown()
@@ -150,26 +181,52 @@ class TrackerCore:
             velocities=camera.filters.velocity[rows, :2].astype(np.float32),
             paths=camera.paths(rows),
             assignments=np.array(changes, np.int64).reshape(-1, 2),
+            decision=self._gallery.decisions,
         )
 
     # -- people -----------------------------------------------------------------------------------
 
     def follow(self, identity: int, t_ns: int) -> IdentityEvent:
         """Follow a person from now on; raises TrackingError for an unknown identity."""
-        self._person(identity).followed = True
+        self._changed(identity).followed = True
         return IdentityEvent(identity, "follow", t_ns)
 
     def unfollow(self, identity: int, t_ns: int) -> IdentityEvent:
         """Follow a person no longer; raises TrackingError for an unknown identity."""
-        self._person(identity).followed = False
+        self._changed(identity).followed = False
         return IdentityEvent(identity, "unfollow", t_ns)
 
     def name(self, identity: int, name: str, t_ns: int) -> IdentityEvent:
         """Call a person by a name; raises TrackingError for an unknown identity or an endless name."""
         if len(name) > MAX_NAME:
             raise TrackingError(f"a name has at most {MAX_NAME} characters, this one has {len(name)}")
-        self._person(identity).name = name
+        self._changed(identity).name = name
         return IdentityEvent(identity, "name", t_ns, name)
+
+    def merge(self, identity: int, other: int, t_ns: int) -> IdentityEvent:
+        """`other` is the same person as `identity`, whose number stays.
+
+        Raises TrackingError for an unknown identity, or where a camera has seen both at once.
+        """
+        self._gallery.merge(identity, other)
+        return IdentityEvent(identity, "merge", t_ns, str(other))
+
+    def split(self, identity: int, track_ids: Sequence[int], t_ns: int) -> IdentityEvent:
+        """These tracks of `identity` are another person's; the event's identity is the new number.
+
+        Raises TrackingError for an unknown identity, and for tracks that are not its own or too old.
+        """
+        new = self._gallery.split(identity, track_ids)
+        return IdentityEvent(new, "split", t_ns, str(identity))
+
+    def forget(self, identity: int, t_ns: int) -> IdentityEvent:
+        """Erase a person; raises TrackingError for an unknown identity."""
+        self._gallery.forget(identity)
+        return IdentityEvent(identity, "forget", t_ns)
+
+    def explain(self, identity: int) -> list[Stay]:
+        """A person's latest tracks and why each is this person's; raises TrackingError for an unknown one."""
+        return self._gallery.stays(identity)
 
     def followed(self) -> Followed:
         """Who is followed, and where each was last seen."""
@@ -196,24 +253,21 @@ class TrackerCore:
 
     def last_seen(self, identity: int) -> LastSeen | None:
         """Where a person was last seen, None for an unknown identity."""
-        person = self._gallery.person(identity)
+        person = self._gallery.people.get(identity)
         return None if person is None else self._last_seen(person)
 
-    def _person(self, identity: int) -> TrackedPerson:
+    def _changed(self, identity: int) -> TrackedPerson:
         person = self._gallery.person(identity)
-        if person is None:
-            raise TrackingError(
-                f"there is no person {identity}: look at the viewer or `stats` for who there is"
-            )
         self._gallery.changed.add(identity)
         return person
 
-    @staticmethod
-    def _last_seen(person: TrackedPerson) -> LastSeen | None:
+    def _last_seen(self, person: TrackedPerson) -> LastSeen | None:
         if person.seen is None:
             return None
         camera, t_ns, x, y = person.seen
-        return LastSeen(person.identity, person.name, camera, t_ns, x, y)
+        expected = tuple(self._gallery.evidence.topology.next_cameras(camera)[:MOST_EXPECTED])
+        sureness = self._gallery.sureness(person.identity)
+        return LastSeen(person.identity, person.name, camera, t_ns, x, y, sureness, expected)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -230,6 +284,7 @@ class TrackerCore:
                 "gallery": self._gallery.state(),
                 "next_track": self._next_track,
                 "dimensions": self._dimensions,
+                "sizes": self._sizes,
                 "sessions": self._sessions,
                 "counters": self.counters,
             }
@@ -267,7 +322,7 @@ class TrackerCore:
         people = [unpack(identities[identity]) for identity in sorted(identities)]
         core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)
         core._next_track = content["next_track"]
-        core._dimensions = content["dimensions"]
+        core._dimensions, core._sizes = content["dimensions"], content["sizes"]
         core._sessions = content["sessions"]
         core.counters = dict.fromkeys(_COUNTERS, 0) | content["counters"]
         return core

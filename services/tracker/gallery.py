@@ -1,27 +1,27 @@
 """One identity a person, over all cameras.
 
 Every track has at most one predecessor: the track in which the same person was seen before, in this or
-another camera.  Who precedes whom is decided jointly, as the assignment with the highest total
-log-likelihood ratio (a minimum-cost path cover, Zhang et al. 2008, over the tracks of a sliding window),
-and decided again when there is more evidence; the paths are the identities.  Tracks that ended long ago
-are settled: they become the prototypes of a `TrackedPerson`.
+another camera.  Who precedes whom is decided jointly from all evidence (`evidence.py`, `chains.py`), and
+decided again when there is more of it; the chains are the identities.  Tracks that ended long ago are
+settled: they become the prototypes of a `TrackedPerson`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.tracker.appearance import Similarity, Spread, normalised
-from services.tracker.association import assign
-from services.tracker.kalman import Float64
-from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
+from services.tracker.chains import predecessors, together
+from services.tracker.evidence import Evidence, Scores
+from services.tracker.ground import GroundPlane
+from services.tracker.person import Stay, TrackedPerson
+from services.tracker.reason import Candidate, Reason
 from services.tracker.state import pack
-from services.tracker.topology import Topology, Ways
 from services.tracker.track import Track
+from shared.errors import TrackingError
 
 WINDOW_S = 120.0
 """A track that ended longer ago is settled."""
@@ -39,33 +39,35 @@ RIPE_WEIGHT = 2.0
 RIPE_S = 2.0
 """A track gets an identity with this much quality of embeddings, or at this age."""
 
-LOYALTY = 0.5
-"""Advantage of what was decided before, so that equal evidence does not make identities flicker."""
-
-CENTRE_WEIGHT = 3.0
-"""Tracks that a camera's mean appearance must outweigh to be told from the mean of all cameras."""
-
 
 class Gallery:
-    """Decides which tracks are one person."""
+    """Decides which tracks are one person.
 
-    def __init__(self, similarity_threshold: float) -> None:
+    decisions: how often it has decided anything; later decisions outrank earlier ones.
+    """
+
+    def __init__(self, similarity_threshold: float, grounds: Mapping[int, GroundPlane] | None = None) -> None:
         share = min(max(similarity_threshold, 0.01), 0.99)
         self.threshold = math.log(share / (1 - share))
         self.sizes_px: dict[int, tuple[int, int]] = {}
         self.people: dict[int, TrackedPerson] = {}
         self.tracks: dict[int, Track] = {}
         self.before: dict[int, int] = {}
-        self.topology = Topology()
-        self.similarity = Similarity(Spread(0.65, 0.16, 50.0), Spread(0.0, 0.2, 50.0))
-        self.centres: dict[int, tuple[Float64, float]] = {}
+        self.evidence = Evidence(grounds)
         self.next_identity = 1
+        self.decisions = 0
         self.decided_ns = 0
         self.changed: set[int] = set()
+        self._untold: dict[int, int] = {}
 
-    def person(self, identity: int) -> TrackedPerson | None:
-        """The person with this identity."""
-        return self.people.get(identity)
+    def person(self, identity: int) -> TrackedPerson:
+        """The person with this identity; raises TrackingError where there is none."""
+        person = self.people.get(identity)
+        if person is None:
+            raise TrackingError(
+                f"there is no person {identity}: look at the viewer or `last-seen` for who there is"
+            )
+        return person
 
     def see(self, track: Track, size_px: tuple[int, int]) -> None:
         """Take in a confirmed track that has been observed just now, in a picture of this size."""
@@ -78,25 +80,28 @@ class Gallery:
             self.changed.add(person.identity)
 
     def due(self, t_ns: int) -> bool:
-        """Whether it is time to decide."""
-        if (t_ns - self.decided_ns) * 1e-9 >= REVISION_S:
-            return bool(self.tracks)
+        """Whether it is time to decide, or there is something to tell."""
+        if self._untold or (t_ns - self.decided_ns) * 1e-9 >= REVISION_S:
+            return bool(self.tracks or self._untold)
         return any(track.identity == 0 and _ripe(track) for track in self.tracks.values())
 
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
         """Decide who is who; returns the (track, identity) that changed, in the order of tracks."""
         self.decided_ns = t_ns
+        self.decisions += 1
         self._settle(t_ns)
         tracks = sorted(
             (track for track in self.tracks.values() if track.identity or _ripe(track)),
             key=lambda track: (track.first_ns, track.track_id),
         )
-        if not tracks:
-            return []
-        tails = self._tails()
-        score = self._score(tracks, tails)
-        chains = self._chains(tracks, tails, score)
-        return self._name(tracks, tails, chains)
+        if tracks:
+            tails = self._tails()
+            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px)
+            previous = predecessors(tracks, tails, scores.total, self.threshold)
+            self._name(tracks, tails, previous)
+            self._explain(tracks, tails, previous, scores)
+        changes, self._untold = sorted(self._untold.items()), {}
+        return changes
 
     def superseded(self) -> list[Track]:
         """Open tracks whose person has been found again in the same camera under a later track."""
@@ -111,130 +116,94 @@ class Gallery:
             if track.open and track.identity and latest[track.camera, track.identity] > track.first_ns
         ]
 
-    # -- evidence ---------------------------------------------------------------------------------
+    def stays(self, identity: int) -> list[Stay]:
+        """A person's tracks in the order of time, those long over no farther back than remembered."""
+        own = [*self.person(identity).stays, *map(Stay.of, self._tracks_of(identity))]
+        return sorted(own, key=lambda stay: (stay.first_ns, stay.track))
+
+    def sureness(self, identity: int) -> float:
+        """Probability that who was seen last as this person is this person, against the best other answer."""
+        stays = self.stays(identity)
+        reason = stays[-1].reason if stays else None
+        return 0.5 if reason is None else reason.sureness
+
+    # -- the operator ---------------------------------------------------------------------------------
+
+    def merge(self, identity: int, other: int) -> None:
+        """Two identities are one person from now on: all that was `other` is `identity`.
+
+        Raises TrackingError where one of them is not known, or one camera has seen both at once.
+        """
+        kept, gone = self.person(identity), self.person(other)
+        if kept is gone:
+            raise TrackingError(f"person {identity} is one identity already")
+        mine, theirs = self._tracks_of(identity), self._tracks_of(other)
+        for a in mine:
+            for b in theirs:
+                if together(a, b):
+                    raise TrackingError(
+                        f"camera {a.camera} has seen {identity} and {other} at once: they are two people"
+                    )
+        kept.absorb(gone)
+        del self.people[other]
+        self._pin(mine + theirs, identity)
+        self.changed |= {identity, other}
+
+    def split(self, identity: int, track_ids: Iterable[int]) -> int:
+        """These tracks of a person are somebody else's: the number of the new person.
+
+        Raises TrackingError where the person is not known or a track is not the person's, or too old.
+        """
+        self.person(identity)
+        own = {track.track_id: track for track in self._tracks_of(identity)}
+        wanted = set(track_ids)
+        if not wanted or wanted - set(own):
+            raise TrackingError(
+                f"person {identity} has the tracks {', '.join(map(str, sorted(own))) or 'none'} of the last "
+                f"{WINDOW_S:.0f} s; older ones, and other people's, cannot be split off"
+            )
+        if len(wanted) == len(own) and self.person(identity).tail is None:
+            raise TrackingError(f"these are all the tracks of person {identity}: nothing would be left")
+        new = self._newcomer()
+        self._pin([track for number, track in own.items() if number not in wanted], identity)
+        self._pin([own[number] for number in sorted(wanted)], new)
+        return new
+
+    def forget(self, identity: int) -> None:
+        """Drop a person and all by which the person could be recognised.
+
+        Raises TrackingError where the person is not known.
+        """
+        self.person(identity)
+        for track in self._tracks_of(identity):
+            track.identity = track.pinned = 0
+            track.forget_looks()
+            if not track.open:
+                del self.tracks[track.track_id]
+        del self.people[identity]
+        self.changed.add(identity)
+        self.decisions += 1
+
+    def _pin(self, tracks: list[Track], identity: int) -> None:
+        for track in tracks:
+            track.pinned = identity
+            if track.identity != identity:
+                track.identity = identity
+                self._untold[track.track_id] = identity
+        self.decisions += 1
+        self._refresh({identity})
+
+    def _tracks_of(self, identity: int) -> list[Track]:
+        return [track for track in self.tracks.values() if track.identity == identity]
+
+    # -- decision ---------------------------------------------------------------------------------
 
     def _tails(self) -> list[TrackedPerson]:
         settled = [person for person in self.people.values() if person.tail is not None]
         settled.sort(key=lambda person: (-person.tail.last_ns, person.identity))  # type: ignore[union-attr]
         return sorted(settled[:MAX_TAILS], key=lambda person: person.identity)
 
-    def _centre(self) -> dict[int, Float64]:
-        """The mean appearance of each camera's people, drawn towards that of all cameras."""
-        sums = dict(self.centres)
-        for track in self.tracks.values():
-            mean = track.mean
-            if mean is not None:
-                total, n = sums.get(track.camera, (np.zeros_like(mean), 0.0))
-                sums[track.camera] = (total + mean, n + 1)
-        if not sums:
-            return {}
-        overall = np.sum([total for total, _ in sums.values()], axis=0) / (
-            sum(n for _, n in sums.values()) + CENTRE_WEIGHT
-        )
-        return {
-            camera: (total + CENTRE_WEIGHT * overall) / (n + CENTRE_WEIGHT)
-            for camera, (total, n) in sums.items()
-        }
-
-    def _score(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64:
-        """(T + N, N) log-likelihood ratios: rows are possible predecessors, tails first."""
-        n, t = len(tracks), len(tails)
-        ends = [person.tail for person in tails if person.tail is not None] + tracks
-        score = np.full((t + n, n), -np.inf)
-        rows, columns = np.nonzero(np.arange(t + n)[:, None] - t < np.arange(n)[None])
-        ways = Ways.of(ends, self.sizes_px)
-        appearance = self._appearance(tracks, tails)
-        row_of = {end.track_id: row for row, end in enumerate(ends)}
-        previous = [row_of.get(self.before.get(track.track_id, 0), -1) for track in tracks]
-        linked = rows == np.array(previous)[columns]
-        # A link that was made teaches as much as its appearance, not its place, makes it certain.
-        links = linked / (1 + np.exp(-appearance[rows, columns]))
-        score[rows, columns] = self.topology.ratio(ways, rows, columns + t, links)
-        score[rows[linked], columns[linked]] += LOYALTY
-        score += appearance
-        camera = np.array([track.camera for track in tracks])
-        first_ns = np.array([track.first_ns for track in tracks])
-        for row, person in enumerate(tails):
-            for place, busy_ns in person.busy_ns.items():
-                score[row, (camera == place) & (first_ns <= busy_ns)] = -np.inf
-        return score
-
-    def _appearance(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64:
-        centre = self._centre()
-        n, t = len(tracks), len(tails)
-        if not centre:
-            return np.zeros((t + n, n))
-        size = len(next(iter(centre.values())))
-        own, weight = np.zeros((n, size)), np.zeros(n)
-        for i, track in enumerate(tracks):
-            mean = track.mean
-            if mean is not None:
-                own[i], weight[i] = mean - centre[track.camera], min(track.weight, MAX_TRACK_WEIGHT)
-        own = normalised(own)
-        known: Float64 = np.zeros((t + n, size))
-        prefix: dict[int, Float64] = {}
-        for row, person in enumerate(tails):
-            for camera, (total, share) in sorted(person.prototypes.items()):
-                known[row] += total - share * centre[camera]
-            prefix[person.identity] = known[row]
-        for i, track in enumerate(tracks):
-            value = own[i] * weight[i]
-            if track.identity:
-                value = value + prefix.get(track.identity, np.zeros(size))
-                prefix[track.identity] = value
-            known[t + i] = value
-        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
-        cosine = normalised(known) @ own.T
-        apart = _apart(tracks)
-        self._impostors(own, apart)
-        return np.where(has, self.similarity.ratio(cosine), 0.0)
-
-    def _impostors(self, own: Float64, apart: NDArray[np.bool_]) -> None:
-        """What the cosines of two people are like: those seen at once by one camera."""
-        has = np.any(own != 0, axis=1)
-        apart = apart & has[:, None] & has[None]
-        self.similarity.different = Spread(0.0, 0.2, 50.0)
-        if apart.any():
-            self.similarity.different.add((own @ own.T)[apart], 0.5)
-
-    # -- decision ---------------------------------------------------------------------------------
-
-    def _chains(self, tracks: list[Track], tails: list[TrackedPerson], score: Float64) -> list[int]:
-        """For each track the row of its predecessor, -1 for none, without contradictions."""
-        n, t = len(tracks), len(tails)
-        score = score.copy()
-        while True:
-            rows, columns = assign(score, self.threshold)
-            previous = np.full(n, -1)
-            previous[columns] = rows
-            broken = False
-            for column in range(n):
-                # Walk back from each track; the first one met that it excludes breaks the chain.
-                weakest, step = column, column
-                while previous[step] >= 0:
-                    if score[previous[step], step] < score[previous[weakest], weakest]:
-                        weakest = step
-                    row = int(previous[step])
-                    clash = (
-                        tails[row].busy_ns.get(tracks[column].camera, -1) >= tracks[column].first_ns
-                        if row < t
-                        else _together(tracks[row - t], tracks[column])
-                    )
-                    if clash:
-                        score[previous[weakest], weakest] = -np.inf
-                        broken = True
-                        break
-                    if row < t:
-                        break
-                    step = row - t
-                if broken:
-                    break
-            if not broken:
-                return [int(p) for p in previous]
-
-    def _name(
-        self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]
-    ) -> list[tuple[int, int]]:
+    def _name(self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]) -> None:
         t = len(tails)
         chain_of: list[int] = []
         chains: list[list[int]] = []
@@ -247,7 +216,7 @@ class Gallery:
             else:
                 chain = len(chains)
                 chains.append([])
-                settled.append(0)
+                settled.append(tracks[column].pinned)
                 if row >= 0:
                     tail = tails[row].tail
                     assert tail is not None
@@ -255,20 +224,19 @@ class Gallery:
                     self.before[tracks[column].track_id] = tail.track_id
             chain_of.append(chain)
             chains[chain].append(column)
+            settled[chain] = settled[chain] or tracks[column].pinned
         identity = self._votes(tracks, chains, settled)
-        changes = []
         touched: set[int] = set()
         for column, track in enumerate(tracks):
             new = identity[chain_of[column]]
             if track.identity != new:
                 touched |= {track.identity, new}
                 track.identity = new
-                changes.append((track.track_id, new))
+                self._untold[track.track_id] = new
         self._refresh(touched)
-        return sorted(changes)
 
     def _votes(self, tracks: list[Track], chains: list[list[int]], settled: list[int]) -> list[int]:
-        """An identity for each chain: the settled person's, else the one most of it has had, else new."""
+        """An identity for each chain: the one that is settled, else the one most of it has had, else new."""
         identity = list(settled)
         taken = {i for i in settled if i} | {p.identity for p in self.people.values() if p.tail is not None}
         votes: dict[tuple[int, int], float] = {}
@@ -284,18 +252,18 @@ class Gallery:
             if not identity[chain] and old not in taken:
                 identity[chain] = old
                 taken.add(old)
-        for chain in range(len(chains)):
-            if not identity[chain]:
-                identity[chain] = self.next_identity
-                self.people[self.next_identity] = TrackedPerson(self.next_identity)
-                self.next_identity += 1
+        return [each or self._newcomer() for each in identity]
+
+    def _newcomer(self) -> int:
+        identity, self.next_identity = self.next_identity, self.next_identity + 1
+        self.people[identity] = TrackedPerson(identity)
         return identity
 
     def _refresh(self, identities: set[int]) -> None:
         """Where people whose tracks have changed were last seen; who has none left is forgotten."""
         for identity in sorted(identities - {0}):
             person = self.people[identity]
-            own = [track for track in self.tracks.values() if track.identity == identity]
+            own = self._tracks_of(identity)
             if person.tail is not None:
                 own.append(person.tail)
             self.changed.add(identity)
@@ -305,6 +273,29 @@ class Gallery:
                 person.seen = (last.camera, last.last_ns, x, y)
             elif not person.kept:
                 del self.people[identity]
+
+    def _explain(
+        self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int], scores: Scores
+    ) -> None:
+        """Leave with each track the reason of its decision."""
+        t = len(tails)
+
+        def candidate(row: int, column: int) -> Candidate:
+            end = tails[row].tail if row < t else tracks[row - t]
+            assert end is not None
+            identity = tails[row].identity if row < t else end.identity
+            ratio = float(scores.total[row, column])
+            return Candidate(identity, end.camera, end.track_id, ratio, scores.of(row, column))
+
+        for column, track in enumerate(tracks):
+            others = scores.total[:, column].copy()
+            chosen = previous[column]
+            if chosen >= 0:
+                others[chosen] = -np.inf
+            best = int(np.argmax(others))
+            second = candidate(best, column) if np.isfinite(others[best]) else None
+            continues = candidate(chosen, column) if chosen >= 0 else None
+            track.reason = Reason(continues, second, self.threshold, bool(track.pinned))
 
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]
@@ -316,19 +307,12 @@ class Gallery:
             if position >= surplus and (t_ns - track.last_ns) * 1e-9 < WINDOW_S:
                 break
             del self.tracks[track.track_id]
-            mean = track.mean
-            if mean is not None:
-                total, n = self.centres.get(track.camera, (np.zeros_like(mean), 0.0))
-                self.centres[track.camera] = (total + mean, n + 1)
-            self._learn(track)
-            self.people[track.identity].settle(track)
+            person = self.people[track.identity]
+            tail = person.tail
+            follows = tail is not None and self.before.get(track.track_id) == tail.track_id
+            self.evidence.settle(track, tail if follows else None, self.sizes_px)
+            person.settle(track)
             self.changed.add(track.identity)
-
-    def _learn(self, track: Track) -> None:
-        """Keep what the link to a track says that is about to be settled."""
-        previous = self.people[track.identity].tail
-        if previous is not None and self.before.get(track.track_id) == previous.track_id:
-            self.topology.learn(Ways.of([previous, track], self.sizes_px), 0, 1)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -347,26 +331,30 @@ class Gallery:
             "tracks": list(self.tracks),
             "before": self.before,
             "sizes_px": self.sizes_px,
-            "topology": self.topology.state(),
-            "centres": [[camera, *value] for camera, value in self.centres.items()],
-            "similarity": self.similarity.state(),
+            "evidence": self.evidence.state(),
             "next_identity": self.next_identity,
+            "decisions": self.decisions,
             "decided_ns": self.decided_ns,
+            "untold": self._untold,
         }
 
     @classmethod
     def restored(
-        cls, state: dict[str, Any], similarity_threshold: float, tracks: dict[int, Track], people: list[Any]
+        cls,
+        state: dict[str, Any],
+        similarity_threshold: float,
+        tracks: dict[int, Track],
+        people: list[Any],
+        grounds: Mapping[int, GroundPlane] | None = None,
     ) -> Gallery:
         """What `state` gave; `tracks` by their id, `people` as `changed_people` gave them, unpacked."""
-        gallery = cls(similarity_threshold)
+        gallery = cls(similarity_threshold, grounds)
         gallery.tracks = {track_id: tracks[track_id] for track_id in state["tracks"]}
         gallery.before = state["before"]
         gallery.sizes_px = {camera: (size[0], size[1]) for camera, size in state["sizes_px"].items()}
-        gallery.topology = Topology.restored(state["topology"])
-        gallery.centres = {camera: (total, n) for camera, total, n in state["centres"]}
-        gallery.similarity = Similarity.restored(state["similarity"])
+        gallery.evidence = Evidence.restored(state["evidence"], grounds)
         gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
+        gallery.decisions, gallery._untold = state["decisions"], state["untold"]
         for person in (TrackedPerson.restored(each) for each in people if each is not None):
             gallery.people[person.identity] = person
         return gallery
@@ -375,18 +363,3 @@ class Gallery:
 def _ripe(track: Track) -> bool:
     age_s = (track.last_ns - track.first_ns) * 1e-9
     return track.weight >= RIPE_WEIGHT or age_s >= RIPE_S or not track.open
-
-
-def _apart(tracks: list[Track]) -> NDArray[np.bool_]:
-    """(N, N) which tracks one camera has seen at once."""
-    camera = np.array([track.camera for track in tracks])
-    first = np.array([track.first_ns for track in tracks])
-    last = np.array([track.last_ns for track in tracks])
-    meet = (first[:, None] <= last[None, :]) & (first[None, :] <= last[:, None])
-    np.fill_diagonal(meet, False)
-    return np.asarray(meet & (camera[:, None] == camera[None, :]))
-
-
-def _together(a: Track, b: Track) -> bool:
-    """Whether one camera has seen both at once, so that they are two people."""
-    return a.camera == b.camera and a.first_ns <= b.last_ns and b.first_ns <= a.last_ns

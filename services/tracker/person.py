@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from services.tracker.kalman import Float64
+from services.tracker.reason import Reason
 from services.tracker.track import Track
+
+MAX_TRACK_WEIGHT = 10.0
+"""No single track counts for more than this many embeddings of full quality."""
+
+MAX_STAYS = 20
+"""Of the tracks of one person that are long over, so many are remembered one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One track of a person, and why it is this person's."""
+
+    track: int
+    camera: int
+    first_ns: int
+    last_ns: int
+    reason: Reason | None
+
+    @classmethod
+    def of(cls, track: Track) -> Stay:
+        """What stays of a track."""
+        return cls(track.track_id, track.camera, track.first_ns, track.last_ns, track.reason)
+
+    def state(self) -> list[Any]:
+        """Plain values for `restored`."""
+        reason = None if self.reason is None else self.reason.state()
+        return [self.track, self.camera, self.first_ns, self.last_ns, reason]
+
+    @classmethod
+    def restored(cls, state: list[Any]) -> Stay:
+        """What `state` gave."""
+        track, camera, first_ns, last_ns, reason = state
+        return cls(track, camera, first_ns, last_ns, None if reason is None else Reason.restored(reason))
 
 
 class TrackedPerson:
     """One identity: what is remembered of a person beyond the tracks that may still be re-decided.
 
-    prototypes: camera -> (sum of mean embeddings, weight), from the tracks settled so far; one a camera,
-        because each has its own light and angle.
+    prototypes: kind of feature -> camera -> (sum of mean vectors, weight), from the tracks settled so far;
+        one a camera, because each has its own light and angle.
+    stays: the latest settled tracks, and why each is this person's.
     tail: the last settled track, None while all are still open to revision.
     busy_ns: camera -> end of the last settled track there.
     seen: (camera, t_ns, x, y) of the last observation, x, y the foot point in pixels.
@@ -24,7 +60,8 @@ class TrackedPerson:
         self.identity = identity
         self.name = ""
         self.followed = False
-        self.prototypes: dict[int, tuple[Float64, float]] = {}
+        self.prototypes: dict[str, dict[int, tuple[Float64, float]]] = {}
+        self.stays: list[Stay] = []
         self.tail: Track | None = None
         self.busy_ns: dict[int, int] = {}
         self.seen: tuple[int, int, float, float] | None = None
@@ -36,14 +73,37 @@ class TrackedPerson:
 
     def settle(self, track: Track) -> None:
         """Take in a track whose identity is final."""
-        mean = track.mean
-        if mean is not None:
-            total, weight = self.prototypes.get(track.camera, (np.zeros_like(mean), 0.0))
-            share = min(track.weight, MAX_TRACK_WEIGHT)
-            self.prototypes[track.camera] = (total + share * mean, weight + share)
+        for kind in ("appearance", *track.others):
+            feature = track.feature(kind)
+            if feature is None:
+                continue
+            total, weight = feature
+            share = min(weight, MAX_TRACK_WEIGHT)
+            known = self.prototypes.setdefault(kind, {})
+            before, sum_of_weights = known.get(track.camera, (np.zeros_like(total), 0.0))
+            known[track.camera] = (before + share * total / weight, sum_of_weights + share)
+        self.stays = [*self.stays, Stay.of(track)][-MAX_STAYS:]
         if self.tail is None or track.last_ns >= self.tail.last_ns:
             self.tail = track
         self.busy_ns[track.camera] = max(self.busy_ns.get(track.camera, 0), track.last_ns)
+
+    def absorb(self, other: TrackedPerson) -> None:
+        """Take in all that is remembered of another identity: both are this person."""
+        for kind, cameras in other.prototypes.items():
+            known = self.prototypes.setdefault(kind, {})
+            for camera, (total, weight) in cameras.items():
+                before, sum_of_weights = known.get(camera, (np.zeros_like(total), 0.0))
+                known[camera] = (before + total, sum_of_weights + weight)
+        self.stays = sorted([*self.stays, *other.stays], key=lambda stay: (stay.last_ns, stay.track))
+        self.stays = self.stays[-MAX_STAYS:]
+        if other.tail is not None and (self.tail is None or other.tail.last_ns > self.tail.last_ns):
+            self.tail = other.tail
+        for camera, busy_ns in other.busy_ns.items():
+            self.busy_ns[camera] = max(self.busy_ns.get(camera, 0), busy_ns)
+        if other.seen is not None and (self.seen is None or other.seen[1] > self.seen[1]):
+            self.seen = other.seen
+        self.name = self.name or other.name
+        self.followed |= other.followed
 
     def state(self) -> list[Any]:
         """Plain values and arrays for `restored`."""
@@ -51,10 +111,14 @@ class TrackedPerson:
             self.identity,
             self.name,
             self.followed,
-            [[camera, *value] for camera, value in sorted(self.prototypes.items())],
+            {
+                kind: [[c, *value] for c, value in sorted(each.items())]
+                for kind, each in self.prototypes.items()
+            },
             None if self.tail is None else self.tail.state(),
             sorted(self.busy_ns.items()),
             self.seen,
+            [stay.state() for stay in self.stays],
         ]
 
     @classmethod
@@ -62,12 +126,12 @@ class TrackedPerson:
         """What `state` gave."""
         person = cls(state[0])
         person.name, person.followed = state[1], state[2]
-        person.prototypes = {camera: (total, weight) for camera, total, weight in state[3]}
+        person.prototypes = {
+            kind: {camera: (total, weight) for camera, total, weight in each}
+            for kind, each in state[3].items()
+        }
         person.tail = None if state[4] is None else Track.restored(state[4])
         person.busy_ns = dict(state[5])
         person.seen = None if state[6] is None else tuple(state[6])
+        person.stays = [Stay.restored(each) for each in state[7]]
         return person
-
-
-MAX_TRACK_WEIGHT = 10.0
-"""No single track counts for more than this many embeddings of full quality."""

@@ -79,6 +79,9 @@ class TrackerService:
                 "follow": self._follow,
                 "unfollow": self._unfollow,
                 "name": self._name,
+                "merge": self._merge,
+                "split": self._split,
+                "forget": self._forget,
                 "end_camera": self._end_camera,
             },
         )
@@ -294,6 +297,19 @@ class TrackerService:
 
     def _name(self, fields: Fields) -> Fields:
         return self._decide(self._core.name(integer(fields, "identity"), text(fields, "name"), now_ns()))
+
+    def _merge(self, fields: Fields) -> Fields:
+        identity, other = integer(fields, "identity"), integer(fields, "other")
+        return self._decide(self._core.merge(identity, other, now_ns()))
+
+    def _split(self, fields: Fields) -> Fields:
+        tracks = fields.get("tracks")
+        if not isinstance(tracks, list) or not all(type(each) is int for each in tracks):
+            raise TrackingError("tracks must be a list of whole numbers")
+        return self._decide(self._core.split(integer(fields, "identity"), tracks, now_ns()))
+
+    def _forget(self, fields: Fields) -> Fields:
+        return self._decide(self._core.forget(integer(fields, "identity"), now_ns()))
 
     def _decide(self, event: IdentityEvent) -> Fields:
         self._own(event)

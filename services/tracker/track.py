@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from services.tracker.kalman import Float64
+from services.tracker.reason import Reason
 
 SAMPLE_S = 0.2
 """Least time between two points kept of a track's way."""
@@ -28,12 +29,17 @@ class Track:
     identity: the person it belongs to, 0 while undecided.
     doubt: how strongly the latest embeddings speak against the ones before, as a log-likelihood ratio.
     doubtful: those embeddings and their qualities, held back until the doubt is settled.
+    others: feature vectors of other kinds, as sum weighted by quality and sum of the qualities.
+    detection: row of its last detection among that frame's.
+    pinned: the person an operator has decided it belongs to, 0 for none.
+    reason: why it belongs to its identity, once that is decided.
     """
 
     __slots__ = (
         "camera",
         "confirmed",
         "count",
+        "detection",
         "doubt",
         "doubtful",
         "evidence",
@@ -42,6 +48,9 @@ class Track:
         "identity",
         "last_ns",
         "open",
+        "others",
+        "pinned",
+        "reason",
         "recent",
         "score",
         "total",
@@ -67,6 +76,10 @@ class Track:
         self.count = 0
         self.doubt = 0.0
         self.doubtful: list[tuple[Float64, float]] = []
+        self.others: dict[str, tuple[Float64, float]] = {}
+        self.detection = -1
+        self.pinned = 0
+        self.reason: Reason | None = None
 
     def see(self, t_ns: int, score: float) -> None:
         """Another detection."""
@@ -127,6 +140,23 @@ class Track:
         """(K, 6) float64, the way as an array."""
         return np.array(self.way)
 
+    def describe(self, kind: str, vector: Float64, quality: float) -> None:
+        """Another feature vector of a kind that is no embedding of the whole appearance."""
+        total, weight = self.others.get(kind, (np.zeros_like(vector), 0.0))
+        self.others[kind] = (total + quality * vector, weight + quality)
+
+    def feature(self, kind: str) -> tuple[Float64, float] | None:
+        """Sum of the vectors of a kind weighted by their quality, and of the qualities; None without any."""
+        if kind == "appearance":
+            return None if self.total is None else (self.total, self.weight)
+        return self.others.get(kind)
+
+    def forget_looks(self) -> None:
+        """Drop everything by which the person could be recognised."""
+        self.total = self.recent = None
+        self.weight, self.count, self.doubt = 0.0, 0, 0.0
+        self.doubtful, self.others, self.reason = [], {}, None
+
     @property
     def mean(self) -> Float64 | None:
         """The mean embedding, weighted by quality; None while there is none."""
@@ -134,14 +164,17 @@ class Track:
 
     def state(self) -> list[Any]:
         """Plain values for `restored`."""
-        return [getattr(self, name) for name in self.__slots__]
+        values = [getattr(self, name) for name in self.__slots__]
+        values[self.__slots__.index("reason")] = None if self.reason is None else self.reason.state()
+        return values
 
     @classmethod
     def restored(cls, state: list[Any]) -> Track:
         """What `state` gave."""
         track = cls(0, 0, 0, 0.0)
         for name, value in zip(cls.__slots__, state, strict=True):
-            setattr(track, name, value)
+            setattr(track, name, Reason.restored(value) if name == "reason" and value else value)
         track.doubtful = [(vector, quality) for vector, quality in track.doubtful]
+        track.others = {kind: (total, weight) for kind, (total, weight) in track.others.items()}
         track.way = [(t, x, y, vx, vy, h) for t, x, y, vx, vy, h in track.way]
         return track

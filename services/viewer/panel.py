@@ -35,12 +35,16 @@ class Entry:
     """One followed person, as the panel tells it.
 
     places: titles of the cameras that saw the person last.  t_ns: when.
+    sureness: probability that it was this person.  expected: title of the camera where people from there are
+        seen next most often, and how often (0-1); None before any was.
     """
 
     identity: int
     name: str
     places: tuple[str, ...]
     t_ns: int
+    sureness: float = 1.0
+    expected: tuple[str, float] | None = None
 
 
 def panel_width(width: int) -> int:
@@ -127,9 +131,14 @@ def _draw_entry(
         right -= row_px
     name = shortened(entry.name or f"Person {entry.identity}", right - x, letters_px, BOLD)
     write(panel, name, (x, y + row_px), letters_px, WHITE, weight=BOLD)
-    _line(panel, ", ".join(entry.places), (x, y + 2 * row_px - 2), letters_px, WHITE)
     ago = ago_text((moment_ns - entry.t_ns) / 1e9)
+    where = ", ".join(entry.places)
     when = f"{clock_text(entry.t_ns, moment_ns)} · {ago}"
+    if ago != "now":
+        when += f" · {entry.sureness:.0%} sure"
+        if entry.expected is not None:
+            where += f", next {entry.expected[0]} {entry.expected[1]:.0%}"
+    _line(panel, where, (x, y + 2 * row_px - 2), letters_px, WHITE)
     _line(panel, when, (x, y + 3 * row_px - 4), letters_px, ACCENT if ago == "now" else FAINT)
     return cross
 

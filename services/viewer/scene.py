@@ -160,7 +160,9 @@ class Scene:
             newest_ns = max(places.values())
             cameras = sorted(c for c, t_ns in places.items() if t_ns >= newest_ns - _TOGETHER_NS)
             titles = tuple(self._title(camera) for camera in cameras)
-            entries.append(Entry(person.identity, person.name, titles, newest_ns))
+            first = person.expected[0] if person.expected else None
+            expected = None if first is None else (self._title(first.camera), first.probability)
+            entries.append(Entry(person.identity, person.name, titles, newest_ns, person.sureness, expected))
         return entries
 
     def _title(self, camera: int) -> str:

@@ -11,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from shared.messages import (
+    DECISIONS,
     Checkpoint,
     End,
+    Expected,
     Features,
     Followed,
     Frame,
@@ -85,7 +87,7 @@ def one_of_each() -> list[Message]:
         tracks(),
         End(stamp, "finished", "all", 3),
         Checkpoint({1: (2, 3)}, b"state", {1: b"one", 2: b""}),
-        Followed((LastSeen(1, "Ann", 2, 3, 4.0, 5.0),)),
+        Followed((LastSeen(1, "Ann", 2, 3, 4.0, 5.0, 0.9, (Expected(3, 0.75, 4.5),)),)),
         IdentityEvent(1, "name", 2, "Ann"),
         report(),
     ]
@@ -110,6 +112,7 @@ naturals = st.integers(0, INT64_MAX)
 positives = st.integers(1, INT64_MAX)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+expected = st.lists(st.builds(Expected, naturals, finite, finite), max_size=3).map(tuple)
 stamps = st.builds(
     FrameStamp, positives, naturals, naturals, naturals, st.integers(0, 1 << 15), st.integers(0, 1 << 15)
 )
@@ -160,6 +163,7 @@ def any_tracks(draw: Any) -> Tracks:
         draw(floats(count, 2)),
         draw(floats(count, steps, 2)),
         draw(hnp.arrays(np.int64, (assigned, 2))),
+        draw(naturals),
     )
 
 
@@ -176,11 +180,12 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(
         Followed,
-        st.lists(st.builds(LastSeen, positives, texts, naturals, naturals, finite, finite), max_size=4).map(
-            tuple
-        ),
+        st.lists(
+            st.builds(LastSeen, positives, texts, naturals, naturals, finite, finite, finite, expected),
+            max_size=4,
+        ).map(tuple),
     ),
-    st.builds(IdentityEvent, positives, st.sampled_from(["follow", "unfollow", "name"]), naturals, texts),
+    st.builds(IdentityEvent, positives, st.sampled_from(DECISIONS), naturals, texts),
     st.builds(
         Report,
         texts,

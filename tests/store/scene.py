@@ -28,6 +28,7 @@ def tracks(
     scores: Sequence[float] | None = None,
     observed: Sequence[bool] | None = None,
     boxes: Sequence[Sequence[float]] | None = None,
+    decision: int = 0,
 ) -> Tracks:
     """One frame with `people` as (track, identity); by default a track stands at x = 10 * track."""
     ids = np.array(people, dtype=np.int64).reshape(-1, 2)
@@ -44,4 +45,5 @@ def tracks(
         velocities=np.full((count, 2), 5.0, dtype=np.float32),
         paths=np.zeros((count, 10, 2), dtype=np.float32),
         assignments=np.array(assign, dtype=np.int64).reshape(-1, 2),
+        decision=decision,
     )

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from services.store.database import DatabaseManager, Sequenced
 from services.store.history import History
-from shared.messages import Checkpoint, End, IdentityEvent, Message, Report
+from shared.messages import DECISIONS, Checkpoint, End, IdentityEvent, Message, Report
 from tests.store.scene import SECOND_NS, START_NS, stamp, tracks
 
 TABLES = (
     "cameras", "sessions", "frames", "identities", "tracks", "observations", "sightings", "positions",
-    "checkpoint", "reports", "events",
+    "checkpoint", "reports", "events", "early_assignments", "replaced_identities",
 )  # fmt: skip
 
 
@@ -41,14 +41,15 @@ def messages(draw: st.DrawFn, camera: int, seq: int) -> Message:
         states = st.dictionaries(st.integers(1, 4), st.binary(max_size=3), max_size=3)
         return Checkpoint({camera: (1, seq)}, draw(st.binary(max_size=4)), draw(states))
     if kind == "event":
-        event = draw(st.sampled_from(["follow", "unfollow", "name"]))
-        return IdentityEvent(draw(st.integers(1, 4)), event, t_ns, draw(st.text(max_size=3)))
+        event = draw(st.sampled_from(DECISIONS))
+        value = str(draw(st.integers(1, 4))) if event == "merge" else draw(st.text(max_size=3))
+        return IdentityEvent(draw(st.integers(1, 4)), event, t_ns, value)
     if kind == "report":
         return Report("ingest", camera, "edge", 1, t_ns, "running", {"rss_bytes": float(seq)})
     people = draw(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4)), max_size=4))
     observed = draw(st.lists(st.booleans(), min_size=len(people), max_size=len(people)))
     assign = draw(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 4)), max_size=3))
-    return tracks(at, people, observed=observed, assign=assign)
+    return tracks(at, people, observed=observed, assign=assign, decision=draw(st.integers(0, 3)))
 
 
 @st.composite
@@ -147,6 +148,22 @@ def test_an_assignment_of_a_track_nobody_saw_changes_nothing(
     database: DatabaseManager, history: History
 ) -> None:
     assert rows(database, history, [tracks(stamp(1, 0), assign=[(3, 5)])], "SELECT * FROM tracks") == []
+
+
+def test_identities_are_the_same_in_whatever_order_the_cameras_streams_come() -> None:
+    shown = tracks(stamp(1, 0), [(3, 7)], decision=1)
+    corrected = tracks(stamp(2, 1), assign=[(3, 5)], decision=2)
+    found = []
+    for sent in ([(1, 1, 0, shown), (2, 1, 0, corrected)], [(2, 2, 0, corrected), (1, 2, 0, shown)]):
+        with tempfile.TemporaryDirectory() as folder:
+            with DatabaseManager(Path(folder)) as each:
+                for one in sent:
+                    each.commit([one])
+            with History(Path(folder)) as stored:
+                found.append([stored.select("SELECT identity FROM tracks"), stored.select(SIGHTINGS)])
+                assert stored.select("SELECT * FROM early_assignments") == []
+    assert found[0] == found[1]
+    assert found[0][0] == [(5,)]
 
 
 def test_a_track_twice_in_one_message_is_stored_once(database: DatabaseManager, history: History) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.tracker.topology import Topology, Ways
+from services.tracker.kalman import Float64
+from services.tracker.topology import Topology
 from services.tracker.track import Track
+from services.tracker.ways import Ways
 
 SIZES = {1: (640, 480), 2: (800, 600)}
 START_NS = 1_700_000_000_000_000_000
@@ -39,6 +41,13 @@ def crossings(count: int) -> list[Track]:
     return tracks
 
 
+def ratio(
+    topology: Topology, ways: Ways, earlier: list[int], later: list[int], links: list[float]
+) -> Float64:
+    terms = topology.ratios(ways, np.array(earlier), np.array(later), np.array(links))
+    return np.asarray(np.sum(list(terms.values()), axis=0))
+
+
 def test_ways_are_interpolated_within_and_walked_on_beyond() -> None:
     ways = Ways.of(
         [stay(1, 1, 0, 2, lambda t: (100 * t, 300.0)), stay(2, 2, 5, 6, lambda t: (50.0, 400.0))], SIZES
@@ -51,7 +60,7 @@ def test_ways_are_interpolated_within_and_walked_on_beyond() -> None:
 def test_an_unknown_pair_of_cameras_says_nothing_about_the_place() -> None:
     tracks = crossings(2)
     ways = Ways.of(tracks, SIZES)
-    right, wrong = Topology().ratio(ways, np.array([0, 2]), np.array([1, 3]), np.zeros(2))
+    right, wrong = ratio(Topology(), ways, [0, 2], [1, 3], [0, 0])
     assert abs(right - wrong) < 0.5
 
 
@@ -60,9 +69,8 @@ def test_the_map_between_overlapping_views_is_learned_from_a_few_links() -> None
     # Somebody else, at the same moment elsewhere in the second view, walking the other way.
     other = stay(99, 2, 104.5, 110, lambda t: (100 + 120 * (t - 104.5), 590.0))
     ways = Ways.of([*tracks, other], SIZES)
-    earlier, later = np.array([0, 2, 4, 6, 8, 10, 10]), np.array([1, 3, 5, 7, 9, 11, 12])
-    known = np.array([1.0, 1, 1, 1, 1, 0, 0])
-    value = Topology().ratio(ways, earlier, later, known)
+    earlier, later = [0, 2, 4, 6, 8, 10, 10], [1, 3, 5, 7, 9, 11, 12]
+    value = ratio(Topology(), ways, earlier, later, [1.0, 1, 1, 1, 1, 0, 0])
     assert value[5] > 3
     assert value[6] < value[5] - 4
 
@@ -74,16 +82,18 @@ def test_settled_links_are_remembered_and_restored() -> None:
     for n in range(5):
         topology.learn(ways, 2 * n, 2 * n + 1)
     again = Topology.restored(topology.state())
-    last = (np.array([10]), np.array([11]), np.zeros(1))
-    assert topology.ratio(ways, *last)[0] == again.ratio(ways, *last)[0]
-    assert topology.ratio(ways, *last)[0] > Topology().ratio(ways, *last)[0] + 3
+    learned, restored, new = (
+        ratio(each, ways, [10], [11], [0.0])[0] for each in (topology, again, Topology())
+    )
+    assert learned == restored
+    assert learned > new + 3
 
 
 def test_one_camera_never_shows_a_person_twice_at_once() -> None:
     ways = Ways.of(
         [stay(1, 1, 0, 4, lambda t: (100.0, 300.0)), stay(2, 1, 3, 6, lambda t: (100.0, 300.0))], SIZES
     )
-    assert Topology().ratio(ways, np.array([0]), np.array([1]), np.zeros(1))[0] == -np.inf
+    assert ratio(Topology(), ways, [0], [1], [0])[0] == -np.inf
 
 
 def test_who_is_lost_within_the_picture_is_found_near_by_rather_than_far_away() -> None:
@@ -91,5 +101,5 @@ def test_who_is_lost_within_the_picture_is_found_near_by_rather_than_far_away() 
     near = stay(2, 1, 6, 8, lambda t: (340.0, 310.0))
     far = stay(3, 1, 6, 8, lambda t: (30.0, 470.0))
     ways = Ways.of([lost, near, far], SIZES)
-    value = Topology().ratio(ways, np.array([0, 0]), np.array([1, 2]), np.zeros(2))
+    value = ratio(Topology(), ways, [0, 0], [1, 2], [0, 0])
     assert value[0] > value[1] + 1

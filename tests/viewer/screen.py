@@ -1,4 +1,4 @@
-"""A real X server without a monitor, real mouse and keys on it, and what can be seen there."""
+"""A real X server without a monitor, a window manager, real mouse and keys, and what can be seen there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 SIZE = (1600, 1000)
 PATIENCE_S = 30.0
 
+# As on a desktop somebody tells windows that they are shown; they get no frame and lie at the upper left.
+_WINDOW_MANAGER = """<?xml version="1.0"?>
+<openbox_config xmlns="http://openbox.org/3.4/rc"><theme><keepBorder>no</keepBorder></theme>
+<applications><application class="*">
+<decor>no</decor><position force="yes"><x>0</x><y>0</y></position>
+</application></applications></openbox_config>
+"""
+
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Look again and again until it is so; fails, saying what did not happen, after `PATIENCE_S`."""
@@ -25,7 +33,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 class Screen:
-    """An Xvfb server on a free display; the environment of programs that show on it is `environment`."""
+    """Xvfb and openbox on a free display; the environment of programs that show on it is `environment`."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -52,6 +60,15 @@ class Screen:
             display = told.readline().strip()
         self.environment = {**os.environ, "DISPLAY": f":{display}"}
         self.environment.pop("QT_QPA_PLATFORM", None)
+        rules = Path(self._folder.name) / "openbox.xml"
+        rules.write_text(_WINDOW_MANAGER)
+        self._manager = subprocess.Popen(
+            ["openbox", "--sm-disable", "--config-file", str(rules)],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: bool(self.xdotool("get_num_desktops")), "a window manager on the screen")
 
     def xdotool(self, *arguments: object) -> str:
         """Run xdotool; what it said, empty where it found nothing."""
@@ -72,23 +89,17 @@ class Screen:
             found[:] = self.xdotool("search", "--onlyvisible", "--name", f"^{title}$").split()
             if not found:
                 return False
-            deadline = time.monotonic() + 1.0
-            while time.monotonic() < deadline:
-                if self.seen()[:20, :20].all():
-                    return True
-                time.sleep(0.02)
-            # Where no window manager runs, Qt sometimes misses that its window has appeared and paints
-            # nothing, ever; it notices when the window appears again.
-            self.xdotool("windowunmap", "--sync", found[-1])
-            self.xdotool("windowmap", "--sync", found[-1])
-            return False
+            return bool(self.seen()[:20, :20].any(axis=-1).mean() > 0.5)  # the empty screen is black
 
         wait_until(painted, f"a window called {title}")
         return found[-1]
 
     def press(self, window: str, key: str) -> None:
         """Press a key in a window."""
-        self.xdotool("key", "--window", window, key)
+        self.xdotool("windowactivate", "--sync", window)
+        # Not sent to the window by name: where the press ends the window, the release would be lost, and the
+        # key stay down for the next one.
+        self.xdotool("key", key)
 
     def click(self, window: str, x: float, y: float) -> None:
         """Click in a window, at pixels from its upper left corner."""
@@ -105,6 +116,8 @@ class Screen:
 
     def close(self) -> None:
         """End the server."""
+        self._manager.terminate()
+        self._manager.wait()
         self._server.terminate()
         self._server.wait()
         self._folder.cleanup()

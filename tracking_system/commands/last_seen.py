@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from services.store.history import History, crossings
+from services.store.history import History, crossings, title
+from services.store.statistics import statistics
 from services.store.summary import summary_table
 from shared.errors import TrackingError
 from tracking_system.commands.arguments import DEFAULT_DATA
+from tracking_system.remembered import remembered
 from tracking_system.table import utc_text
 
 _EPILOG = """\
@@ -23,18 +25,23 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `last-seen`."""
     parser.epilog = _EPILOG
+    add_folder_and_identity(parser, "the person's number (default: everybody)")
+
+
+def add_folder_and_identity(parser: argparse.ArgumentParser, identity: str) -> None:
+    """A data folder and a person, in any order."""
     parser.add_argument(
         "what",
         metavar="[DIR] [IDENTITY]",
         nargs="*",
-        help=f"the data folder (default: ./{DEFAULT_DATA}), and the person's number (default: everybody)",
+        help=f"the data folder (default: ./{DEFAULT_DATA}), and {identity}",
     )
     parser.add_argument("--data", metavar="DIR", type=Path, help="the data folder, said otherwise")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, or one person's."""
-    folder, identity = _understood(arguments.what, arguments.data)
+    folder, identity = understood(arguments.what, arguments.data)
     with History(folder) as history:
         if identity is None:
             print(summary_table(history))
@@ -45,12 +52,33 @@ def run(arguments: argparse.Namespace) -> int:
         x, y = place.box.foot
         who = f"person {identity}" + (f" ({place.name})" if place.name else "")
         print(f"{who} was last seen in {place.camera_name} at {utc_text(place.t_ns)}, at ({x:.0f}, {y:.0f})")
+        print(_knowledge(history, identity))
         for each in crossings(history.sightings(identity)):
             print(f"  {each.camera_name}: {utc_text(each.first_ns)} to {utc_text(each.last_ns)}")
     return 0
 
 
-def _understood(words: list[str], data: Path | None) -> tuple[Path, int | None]:
+def _knowledge(history: History, identity: int) -> str:
+    """How stale and how sure that is, and where the person may appear next."""
+    newest = max(each.last_ns for each in statistics(history).cameras if each.frames)
+    place = history.last_seen(identity)
+    assert place is not None
+    seen = remembered(history).last_seen(identity) if history.checkpoint() is not None else None
+    text = f"  {(newest - place.t_ns) / 1e9:.1f} s before the newest frame"
+    if seen is None:
+        return text
+    cameras = history.cameras()
+    expected = [
+        f"{title(each.camera, cameras[each.camera].name if each.camera in cameras else '')} "
+        f"({each.probability:.0%}, after {each.after_s:.0f} s)"
+        for each in seen.expected
+    ]
+    return (
+        text + f", {seen.sureness:.0%} sure" + (f"; next probably {', '.join(expected)}" if expected else "")
+    )
+
+
+def understood(words: list[str], data: Path | None) -> tuple[Path, int | None]:
     """The folder and the identity, whichever were given: the last word that is a number is the identity."""
     rest = list(words)
     # A lone number that names a folder is meant as the folder.

@@ -1,0 +1,213 @@
+"""One pair of cameras: how long the way takes, whether the views overlap, how the pictures lie to each other.
+
+The map from picture to picture is a Bayesian linear regression (Bishop 2006, 3.3), so its evidence grows
+with what it has seen: nothing at first, much once a few people have crossed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.tracker.kalman import Float64
+from services.tracker.ways import TOUCH_S, Ways
+
+TRANSIT_S = 5.0
+"""Time from view to view before any is known, worth one link."""
+
+OVERLAP_ODDS = (0.5, 1.5)
+"""Links at once and one after the other that count before any is known."""
+
+SAMPLES = np.array([0.1, 0.5, 0.9])
+"""Moments, as shares of the time in which two tracks are seen at once, at which they are compared."""
+
+PLACE = 0.2
+DRIFT = 0.3
+"""Standard deviation of a foot point in heights, and what each second of thinking on adds."""
+
+SPEED = 0.5
+"""Standard deviation of a velocity in heights/s."""
+
+OUTLIERS = 0.05
+"""Share of true links whose place the map does not explain."""
+
+PRIOR_PRECISION = 1.0
+"""Of the coefficients of a map, in units of the picture's sides."""
+
+EVEN = 1 / 12
+"""Variance of a place anywhere in the picture, in squared sides."""
+
+ANYBODY = 0.15
+"""Standard deviation of anybody's velocity, in sides of the picture a second."""
+
+STATURE = 0.2
+"""Standard deviation of the logarithm of how much larger one person is in the second picture."""
+
+STATURES = 0.3
+"""Standard deviation of the logarithm of people's heights in one picture."""
+
+SIZE_BOUND = 3.0
+"""A height says no more than this against somebody: half hidden people are small."""
+
+UNKNOWN_SCALE = 1.0
+"""Standard deviation of the logarithm of the pictures' scales to each other before any link is known."""
+
+
+@dataclass(slots=True)
+class Lesson:
+    """What K links teach about a pair of cameras.
+
+    gram: (K, 3, 3) and moment: (K, 3, 2) what each adds to precision and moment of the map.
+    growth: (K,) logarithm of the height in the second picture over that in the first.
+    """
+
+    gram: Float64
+    moment: Float64
+    growth: Float64
+
+
+class Passage:
+    """What is known of one pair of cameras, from settled links.
+
+    precision: (3, 3), moment: (3, 2): the statistics of the map from the first camera to the second.
+    at_once, in_turn: how many links of either kind.  waits, wait_s: gaps of the latter and their sum.
+    growths, growth: how many heights were compared, and the sum of the logarithms of their ratios.
+    """
+
+    __slots__ = ("at_once", "growth", "growths", "in_turn", "moment", "precision", "wait_s", "waits")
+
+    def __init__(self) -> None:
+        self.precision: Float64 = np.eye(3) * PRIOR_PRECISION
+        self.moment: Float64 = np.zeros((3, 2))
+        self.at_once, self.in_turn = OVERLAP_ODDS
+        self.waits, self.wait_s = 1.0, TRANSIT_S
+        self.growths, self.growth = (STATURE / UNKNOWN_SCALE) ** 2, 0.0
+
+    def learn(self, gap_s: float, lesson: Lesson) -> None:
+        """Keep what one link says; gap_s: below zero where both cameras saw the person at once."""
+        if gap_s < -TOUCH_S:
+            self.at_once += 1
+        else:
+            self.in_turn += 1
+            self.waits += 1
+            self.wait_s += max(gap_s, 0.0)
+        self.precision = self.precision + lesson.gram[0]
+        self.moment = self.moment + lesson.moment[0]
+        self.growths += 1
+        self.growth += float(lesson.growth[0])
+
+    def state(self) -> list[Any]:
+        """Plain values and arrays for `restored`."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def restored(cls, state: list[Any]) -> Passage:
+        """What `state` gave."""
+        passage = cls()
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(passage, name, value)
+        return passage
+
+
+@dataclass(slots=True)
+class Crossings:
+    """Pairs of tracks: where they are in both pictures at the same moments, in units of the pictures' sides.
+
+    x: (K, 3, 3) homogeneous foot points in the first camera at three moments, y: (K, 3, 2) in the second.
+    dx: (K, 3), dy: (K, 2) velocities, in sides/s.
+    spread, turn: (K, 2) standard deviations of y and of dy.
+    growth: (K,) logarithm of the height in the second picture over that in the first.
+    """
+
+    x: Float64
+    y: Float64
+    dx: Float64
+    dy: Float64
+    spread: Float64
+    turn: Float64
+    growth: Float64
+
+    @classmethod
+    def of(
+        cls, pair: tuple[int, int], ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]
+    ) -> Crossings:
+        """Tracks `earlier[k]` and `later[k]`, one in each camera of the pair (first the smaller id)."""
+        forward = ways.camera[earlier] == pair[0]
+        first, second = np.where(forward, earlier, later), np.where(forward, later, earlier)
+        begin = ways.first_s[later]
+        finish = np.minimum(ways.last_s[earlier], ways.last_s[later])
+        gap_s = np.maximum(begin - finish, 0.0)
+        share = np.where((gap_s > 0)[:, None], 0.5, SAMPLES[None])
+        moments = begin[:, None] + share * (finish - begin)[:, None]
+        k = len(first)
+        a = ways.at(np.repeat(first, 3), moments.ravel()).reshape(k, 3, 5)
+        b = ways.at(np.repeat(second, 3), moments.ravel()).reshape(k, 3, 5)
+        size_a, size_b = ways.size[first], ways.size[second]
+        height = np.maximum(b[:, 1, 4], 1.0)[:, None] / size_b
+        return cls(
+            x=np.concatenate([a[..., :2] / size_a[:, None], np.ones((k, 3, 1))], axis=2),
+            y=b[..., :2] / size_b[:, None],
+            dx=np.concatenate([a[:, 1, 2:4] / size_a, np.zeros((k, 1))], axis=1),
+            dy=b[:, 1, 2:4] / size_b,
+            spread=height * (PLACE + DRIFT * gap_s)[:, None],
+            turn=height * SPEED,
+            growth=np.log(np.maximum(b[:, 1, 4], 1.0) / np.maximum(a[:, 1, 4], 1.0)),
+        )
+
+    def lesson(self) -> Lesson:
+        """What each pair teaches, where it is one person."""
+        # One point and one velocity a pair: more points of the same walk are not independent.
+        w = 1 / self.spread.prod(axis=1)
+        v = 1 / self.turn.prod(axis=1)
+        x, y = self.x[:, 1], self.y[:, 1]
+        gram = (
+            w[:, None, None] * x[:, :, None] * x[:, None]
+            + v[:, None, None] * self.dx[:, :, None] * self.dx[:, None]
+        )
+        moment = (
+            w[:, None, None] * x[:, :, None] * y[:, None]
+            + v[:, None, None] * self.dx[:, :, None] * self.dy[:, None]
+        )
+        return Lesson(gram, moment, self.growth)
+
+    def scores(self, passage: Passage, weight: Float64) -> dict[str, Float64]:
+        """Log-likelihood ratios (K,) of "place", "movement" and "size" against a newcomer's.
+
+        weight: (K,) how certain each pair is to be one person, for these teach too; what a pair itself
+        has taught is taken out before it is judged.
+        """
+        lesson = self.lesson()
+        gram, moment = weight[:, None, None] * lesson.gram, weight[:, None, None] * lesson.moment
+        precision = passage.precision + gram.sum(axis=0)
+        total = passage.moment + moment.sum(axis=0)
+        covariance = np.linalg.inv(precision - gram)  # all in one batch of 3 x 3 inverses
+        coefficients = covariance @ (total - moment)
+        place, movement = self._place(covariance, coefficients)
+        n = passage.growths + weight.sum() - weight
+        mean = (passage.growth + (weight * self.growth).sum() - weight * self.growth) / n
+        own = STATURE**2 * (1 + 1 / n)
+        anybody = own + 2 * STATURES**2
+        off = (self.growth - mean) ** 2
+        size = 0.5 * (off / anybody + np.log(anybody)) - 0.5 * (off / own + np.log(own))
+        return {"place": place, "movement": movement, "size": np.maximum(size, -SIZE_BOUND)}
+
+    def _place(self, covariance: Float64, coefficients: Float64) -> tuple[Float64, Float64]:
+        away = self.y - self.x @ coefficients
+        unsure = np.einsum("kmi,kij,kmj->km", self.x, covariance, self.x)[..., None]
+        variance = self.spread[:, None] ** 2 + unsure
+        density = -0.5 * (away**2 / variance + np.log(2 * np.pi * variance)).sum(axis=2)
+        # What is as unsure as somewhere in the picture says nothing yet.
+        density = (density * np.clip(1 - unsure[..., 0] / EVEN, 0, 1)).mean(axis=1)
+        turned = self.dy - np.einsum("ki,kij->kj", self.dx, coefficients)
+        unsure = np.einsum("ki,kij,kj->k", self.dx, covariance, self.dx)[:, None]
+        anybody = self.turn**2 + ANYBODY**2
+        variance = self.turn**2 + unsure
+        walk = -0.5 * (turned**2 / variance + np.log(variance)).sum(axis=1)
+        walk += 0.5 * (self.dy**2 / anybody + np.log(anybody)).sum(axis=1)
+        walk *= np.clip(1 - unsure[:, 0] / ANYBODY**2, 0, 1)
+        rare, usual = np.log(OUTLIERS), np.log1p(-OUTLIERS)
+        place = np.logaddexp(usual + density, rare)
+        return place, np.logaddexp(usual + density + walk, rare) - place

@@ -1,0 +1,154 @@
+"""How alike people look, by one kind of feature vector, as log-likelihood ratios.
+
+Light, angle and picture differ from camera to camera.  So where a kind asks for it, vectors are compared
+after the mean of their own camera's people is taken out, and every person has one prototype a camera.  What
+the cosines of two different people are like is learned all the time from people seen at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.tracker.appearance import Similarity, Spread, normalised
+from services.tracker.kalman import Float64
+from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
+from services.tracker.track import Track
+
+CENTRE_WEIGHT = 3.0
+"""Tracks that a camera's mean must outweigh to be told from the mean of all cameras."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of feature vectors.
+
+    same, different: mean and standard deviation of the cosine before anything is learned.
+    centred: whether the mean of the camera's people is taken out.
+    share: how much of the ratio counts, for what also shows in another kind counts only once.
+    """
+
+    name: str
+    same: tuple[float, float]
+    different: tuple[float, float]
+    centred: bool
+    share: float
+
+
+KINDS = (
+    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0),
+    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
+    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
+)
+
+_PRIOR_WEIGHT = 50.0
+
+
+class Resemblance:
+    """The evidence of one kind of feature vectors."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._centres: dict[int, tuple[Float64, float]] = {}
+
+    def ratio(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64:
+        """(T + N, N) log-likelihood ratios: each track is the person of a row; the T settled people first.
+
+        The row of a track stands for what its identity has looked like up to it.  0 where nothing is known.
+        """
+        n, t = len(tracks), len(tails)
+        size = self._dimensions(tracks, tails)
+        if not size:
+            return np.zeros((t + n, n))
+        centre = self._centre(tracks, size)
+        own, weight = np.zeros((n, size)), np.zeros(n)
+        for i, track in enumerate(tracks):
+            feature = track.feature(self.kind.name)
+            if feature is not None:
+                total, quality = feature
+                own[i] = total / quality - centre.get(track.camera, 0.0)
+                weight[i] = min(quality, MAX_TRACK_WEIGHT)
+        own = normalised(own)
+        known: Float64 = np.zeros((t + n, size))
+        prefix: dict[int, Float64] = {}
+        for row, person in enumerate(tails):
+            for camera, (total, share) in sorted(person.prototypes.get(self.kind.name, {}).items()):
+                known[row] += total - share * centre.get(camera, 0.0)
+            prefix[person.identity] = known[row]
+        for i, track in enumerate(tracks):
+            value = own[i] * weight[i]
+            if track.identity:
+                value = value + prefix.get(track.identity, np.zeros(size))
+                prefix[track.identity] = value
+            known[t + i] = value
+        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
+        similarity = self._similarity(own, apart(tracks))
+        return np.where(has, self.kind.share * similarity.ratio(normalised(known) @ own.T), 0.0)
+
+    def settle(self, track: Track) -> None:
+        """Take a track whose identity is final into its camera's mean."""
+        feature = track.feature(self.kind.name)
+        if feature is not None:
+            mean = feature[0] / feature[1]
+            total, n = self._centres.get(track.camera, (np.zeros_like(mean), 0.0))
+            self._centres[track.camera] = (total + mean, n + 1)
+
+    def state(self) -> list[Any]:
+        """Plain values and arrays for `restored`."""
+        return [[camera, *value] for camera, value in self._centres.items()]
+
+    @classmethod
+    def restored(cls, kind: Kind, state: list[Any]) -> Resemblance:
+        """What `state` gave."""
+        resemblance = cls(kind)
+        resemblance._centres = {camera: (total, n) for camera, total, n in state}
+        return resemblance
+
+    def _dimensions(self, tracks: list[Track], tails: list[TrackedPerson]) -> int:
+        for track in tracks:
+            feature = track.feature(self.kind.name)
+            if feature is not None:
+                return len(feature[0])
+        return 0
+
+    def _centre(self, tracks: list[Track], size: int) -> dict[int, Float64]:
+        """The mean of each camera's people, drawn towards that of all cameras."""
+        if not self.kind.centred:
+            return {}
+        sums = dict(self._centres)
+        for track in tracks:
+            feature = track.feature(self.kind.name)
+            if feature is not None:
+                total, n = sums.get(track.camera, (np.zeros(size), 0.0))
+                sums[track.camera] = (total + feature[0] / feature[1], n + 1)
+        overall = np.sum([total for total, _ in sums.values()], axis=0) / (
+            sum(n for _, n in sums.values()) + CENTRE_WEIGHT
+        )
+        return {
+            camera: (total + CENTRE_WEIGHT * overall) / (n + CENTRE_WEIGHT)
+            for camera, (total, n) in sums.items()
+        }
+
+    def _similarity(self, own: Float64, seen_at_once: NDArray[np.bool_]) -> Similarity:
+        """With what the cosines of two people are like here: those seen at once by one camera."""
+        similarity = Similarity(
+            Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT)
+        )
+        has = np.any(own != 0, axis=1)
+        two = seen_at_once & has[:, None] & has[None]
+        if two.any():
+            similarity.different.add((own @ own.T)[two], 0.5)
+        return similarity
+
+
+def apart(tracks: list[Track]) -> NDArray[np.bool_]:
+    """(N, N) which tracks one camera has seen at once, so that they are two people."""
+    camera = np.array([track.camera for track in tracks])
+    first = np.array([track.first_ns for track in tracks])
+    last = np.array([track.last_ns for track in tracks])
+    meet = (first[:, None] <= last[None, :]) & (first[None, :] <= last[:, None])
+    np.fill_diagonal(meet, False)
+    return np.asarray(meet & (camera[:, None] == camera[None, :]))

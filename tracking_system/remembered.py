@@ -1,0 +1,19 @@
+"""The tracker as a run left it, or as it was a moment ago while the run goes on."""
+
+from __future__ import annotations
+
+from services.store.history import History
+from services.tracker.core import TrackerCore
+from shared.config import Config
+from shared.errors import TrackingError
+
+
+def remembered(history: History) -> TrackerCore:
+    """The tracker's memory from the newest checkpoint.
+
+    Raises TrackingError where there is none yet, or another release wrote it.
+    """
+    checkpoint = history.checkpoint()
+    if checkpoint is None:
+        raise TrackingError(f"{history.path}: the tracker has not written anything down yet")
+    return TrackerCore.restore(Config(), checkpoint.state, checkpoint.identities)
