@@ -43,10 +43,10 @@ def chosen_device(device: str) -> torch.device:
     if device == "auto":
         if not has_gpu():
             log.warning("torch finds no GPU: its networks run on the CPU and take seconds a frame")
-        return torch.device("cuda" if has_gpu() else "cpu")
+        device = "cuda" if has_gpu() else "cpu"
     try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        # As a tensor tells it, for "cuda" and "cuda:0" are not equal.
+        chosen = torch.empty(1, device=torch.device(device)).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         told = str(error).splitlines()[0]
         raise ConfigError(
@@ -126,8 +126,12 @@ class Lane:
 
 
 def pinned(shape: tuple[int, int, int]) -> Image:
-    """A buffer in memory that a GPU reads by itself while this process goes on."""
-    return np.asarray(torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy(), np.uint8)
+    """A buffer that a GPU reads by itself while this process goes on; an ordinary one where that fails."""
+    try:
+        return np.asarray(torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy(), np.uint8)
+    except RuntimeError as error:
+        log.debug("no pinned memory: %s", error)
+        return np.empty(shape, np.uint8)
 
 
 def record(function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:

@@ -388,6 +388,24 @@ def test_a_device_that_is_not_there_is_named() -> None:
         torch_device.chosen_device("teapot")
 
 
+def test_without_a_gpu_a_pinned_buffer_is_an_ordinary_one() -> None:
+    buffer = torch_device.pinned((4, 6, 3))
+    assert buffer.shape == (4, 6, 3) and buffer.dtype == np.uint8
+
+
+def test_errors_are_told_apart_by_what_they_mean() -> None:
+    full = RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+    lost = RuntimeError("CUDA error: device-side assert triggered")
+    other = RuntimeError("shapes cannot be multiplied")
+    assert [torch_device.out_of_memory(each) for each in (full, lost, other, MemoryError())] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert [torch_device.device_lost(each) for each in (lost, other)] == [True, False]
+
+
 def test_that_there_is_no_gpu_is_said_aloud(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
