@@ -33,6 +33,7 @@ class Job:
 class _Batch:
     jobs: list[Job]
     sound: list[Job] = field(default_factory=list)
+    failures: list[tuple[Job, FrameFailure]] = field(default_factory=list)
     items: list[tuple[Frame, Picture]] = field(default_factory=list)
     found: list[Found] = field(default_factory=list)
     detecting_s: float = 0.0
@@ -122,7 +123,7 @@ class Worker:
         pictures = self._decoder.decode([job.frame for job in batch.jobs])
         for job, picture in zip(batch.jobs, pictures, strict=True):
             if isinstance(picture, FrameFailure):
-                self._failed(job, picture)
+                batch.failures.append((job, picture))
             else:
                 batch.sound.append(job)
                 batch.items.append((job.frame, picture))
@@ -140,9 +141,11 @@ class Worker:
         results = self._extractor.describe(batch.items, batch.found)
         for job, result in zip(batch.sound, results, strict=True):
             if isinstance(result, FrameFailure):
-                self._failed(job, result)
+                batch.failures.append((job, result))
             else:
                 job.result = result
+        for job, failure in batch.failures:
+            self._failed(job, failure)
         self._decoder.release([picture for _, picture in batch.items])
         describing_s = self._spent("describe", began_s)
         self._counts["batches"] += 1

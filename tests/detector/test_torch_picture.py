@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
-from services.detector.picture import Image
+from services.detector.picture import Image, Picture
 from services.detector.quality import crop_qualities, crop_quality, part
-from shared.messages import Frame, FrameStamp
+from shared.config import Config
+from shared.messages import Frame, FrameStamp, People
+from tests.detector.fakes import MeanDescriber, MeanEmbedder, ScriptedDetector, frame
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
 pytest.importorskip("torchvision", reason="torchvision is not installed here")
@@ -68,6 +72,21 @@ def test_the_quality_of_crops_on_the_device_is_that_of_crops_in_memory(images: l
     assert mixed[0] == pytest.approx(expected[0]) and mixed[0] > 2 * mixed[1]
 
 
+def test_people_in_pictures_on_the_device_are_extracted_as_in_memory(images: list[Image]) -> None:
+    def extracted(on: Callable[[Image], Picture]) -> list[People | FrameFailure]:
+        detector = ScriptedDetector(lambda _: [(100, 60, 140, 160, 0.9), (200, 60, 240, 160, 0.8)])
+        extractor = FeatureExtractor(detector, MeanEmbedder(), Config(), {"clothing": MeanDescriber()})
+        return extractor.extract([(frame(n), on(image)) for n, image in enumerate(images)])
+
+    for one, other in zip(extracted(lambda i: i), extracted(lambda i: on_device(i, CPU)), strict=True):
+        assert isinstance(one, People) and isinstance(other, People)
+        assert set(one.features) == set(other.features)
+        for kind, features in one.features.items():
+            np.testing.assert_array_equal(features.of, other.features[kind].of)
+            np.testing.assert_allclose(features.vectors, other.features[kind].vectors, atol=1e-6)
+            np.testing.assert_allclose(features.quality, other.features[kind].quality, atol=0.01)
+
+
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> TorchDecoder:
     """A decoder whose GPU is the CPU: torchvision decodes there as nvJPEG does on the other."""
@@ -97,8 +116,8 @@ def test_frames_become_pictures_on_the_device(
     assert isinstance(found[1], FrameFailure) and "not a whole JPEG" in found[1].reason
     pictures = [each for each in found if isinstance(each, TorchPicture)]
     assert len(pictures) == 3
-    for picture, frame in zip(pictures, frames, strict=True):
-        expected = cv2.imdecode(np.frombuffer(frame.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    for picture, sent in zip(pictures, frames, strict=True):
+        expected = cv2.imdecode(np.frombuffer(sent.jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert expected is not None
         np.testing.assert_array_equal(picture.pixels(), expected)
         rgb = picture.whole.permute(1, 2, 0).numpy()
