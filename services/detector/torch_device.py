@@ -134,28 +134,40 @@ def pinned(shape: tuple[int, int, int]) -> Image:
         return np.empty(shape, np.uint8)
 
 
-def record(function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
-    """The function's work on a GPU as one CUDA graph, for inputs of the example's shape and type.
+class GraphRecorder:
+    """Records work on a GPU as CUDA graphs that share their memory; not two of them at a time."""
 
-    function: one tensor in, one out, with no wait for the device inside.  What the returned function
-    returns is overwritten by its next call.  Raises RuntimeError where something cannot be recorded.
-    """
-    given = example.clone()
-    stream = torch.cuda.current_stream(given.device)
-    aside = torch.cuda.Stream(given.device)
-    aside.wait_stream(stream)
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
-            function(given)
-    stream.wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads use the same GPU meanwhile, and may; but only one records.
-    with _RECORDING, torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
-        answer = function(given)
+    def __init__(self) -> None:
+        self._pool: Any = None
 
-    def replay(batch: Any) -> Any:
-        given.copy_(batch)
-        graph.replay()
-        return answer
+    def __call__(self, function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
+        """The function's work as one graph, for inputs of the example's shape and type.
 
-    return replay
+        function: one tensor in, one out, with no wait for the device inside.  What the returned function
+        returns is overwritten by the next call of any graph of this recorder's.  Raises RuntimeError where
+        something cannot be recorded.
+        """
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        given = example.clone()
+        stream = torch.cuda.current_stream(given.device)
+        aside = torch.cuda.Stream(given.device)
+        aside.wait_stream(stream)
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                function(given)
+        stream.wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads use the same GPU meanwhile, and may; but only one records.
+        with (
+            _RECORDING,
+            torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"),
+        ):
+            answer = function(given)
+
+        def replay(batch: Any) -> Any:
+            given.copy_(batch)
+            graph.replay()
+            return answer
+
+        return replay

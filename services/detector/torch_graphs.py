@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from services.detector.torch_device import record
+from services.detector.torch_device import GraphRecorder
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ SEEN_BEFORE = 3
 """So many batches of a shape are computed step by step before the shape is worth a graph."""
 
 MOST_GRAPHS = 8
-"""Each one keeps the memory of a whole batch."""
+"""They share memory, but each keeps its batch and its answer."""
 
 TOLERANCE = 1e-3
 
@@ -32,13 +32,17 @@ class Graphs:
     """A function of one tensor, replayed from a graph where that works."""
 
     def __init__(
-        self, name: str, function: Callable[[Any], Any], counts: Counter[str], recorder: Recorder = record
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        counts: Counter[str],
+        recorder: Recorder | None = None,
     ) -> None:
-        """function: as `torch_device.record` takes it.  recorder: makes the graphs."""
+        """function: as `GraphRecorder` takes it.  recorder: makes the graphs, by default one of those."""
         self._name = name
         self._function = function
         self._counts = counts
-        self._recorder = recorder
+        self._recorder = recorder or GraphRecorder()
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._graphs: dict[tuple[int, ...], Callable[[Any], Any]] = {}
         self.enabled = True

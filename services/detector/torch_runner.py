@@ -56,6 +56,7 @@ class Runner:
         self.precision = chosen_precision(precision, self.device)
         self.spare: torch.device | None = torch.device("cpu") if self.device.type != "cpu" else None
         self.generation = 0
+        """Grows whenever what was made with the networks should be made anew."""
         self._load = load
         self._most: dict[Hashable, int] = {}
         tune(self.precision)
@@ -112,6 +113,8 @@ class Runner:
             self.say("input_shrunk", "out of memory with a single one: its input is made smaller from now on")
         else:
             return self._move(None)
+        # What was made for larger batches, graphs above all, is let go.
+        self.generation += 1
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
