@@ -170,9 +170,9 @@ def disturbed_run(config: Path, data: Path, rounds: int, total: int, seed: int) 
     return outcome
 
 
-def exported(data: Path, out: Path) -> dict[str, bytes]:
-    """The MOTChallenge files of a run, by name."""
-    return {path.name: path.read_bytes() for path in export(data, "mot", out).files}
+def exported(data: Path, out: Path, *, online: bool = False) -> dict[str, bytes]:
+    """The MOTChallenge files of a run, by name; online: with the identities that were shown live."""
+    return {path.name: path.read_bytes() for path in export(data, "mot", out, online=online).files}
 
 
 def main() -> None:

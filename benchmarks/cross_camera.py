@@ -1,9 +1,10 @@
 """Identities over several cameras, end to end: cut, run, export, score.
 
-Cuts an annotated video into virtual cameras, starts `tracking-system run` on them, exports the settled
-identities and scores them against the annotation, cameras laid end to end, so that IDF1 rewards one
-identity a person over all of them.  The programs that cut and score are not part of this project, so that
-nothing here can be fitted to them: TOOLS is a folder with `virtual_cameras.py` and `score_cross_camera.py`.
+Cuts an annotated video into virtual cameras, starts `tracking-system run` on them, exports the identities,
+as they are settled and as they were shown live ("online"), and scores both against the annotation, cameras
+laid end to end, so that IDF1 rewards one identity a person over all of them.  The programs that cut and
+score are not part of this project, so that nothing here can be fitted to them: TOOLS is a folder with
+`virtual_cameras.py` and `score_cross_camera.py`.
 
     python -m benchmarks.cross_camera VIDEO GT.txt --tools TOOLS [--layout gap] [--models DIR]
 """
@@ -23,12 +24,13 @@ from benchmarks.pipeline import write_config
 
 _SCORE = re.compile(r"cross-camera IDF1 ([\d.]+) HOTA ([\d.]+) AssA ([\d.]+)")
 _COUNTS = re.compile(r"people (\d+), identities reported (\d+)")
+WAYS = ("settled", "online")
 
 
-def scored(
+def measured(
     video: Path, truth: Path, tools: Path, layout: str, settings: dict[str, object]
-) -> dict[str, float]:
-    """IDF1, HOTA and AssA (percent), people and identities of one layout."""
+) -> dict[str, dict[str, float]]:
+    """What `scored` tells of one layout, settled and online."""
     with tempfile.TemporaryDirectory(prefix="cross-camera-") as name:
         folder = Path(name)
         cut = [sys.executable, str(tools / "virtual_cameras.py"), str(video), str(truth), str(folder / "cut")]
@@ -37,14 +39,20 @@ def scored(
         run = Run(folder / "c.yaml", folder / "data")
         if run.finish().code:
             raise SystemExit(f"the run failed:\n{run.log.read_text()}")
-        exported(folder / "data", folder / "mot")
-        score = [
-            sys.executable,
-            str(tools / "score_cross_camera.py"),
-            str(folder / "cut"),
-            str(folder / "mot"),
-        ]
-        told = subprocess.run(score, check=True, capture_output=True, text=True).stdout
+        results = {}
+        for way in WAYS:
+            exported(folder / "data", folder / way, online=way == "online")
+            results[way] = scored(tools, folder / "cut", folder / way)
+    return results
+
+
+def scored(tools: Path, truth: Path, result: Path) -> dict[str, float]:
+    """IDF1, HOTA and AssA (percent), people and identities.
+
+    truth: the folder of camN/gt/gt.txt.  result: the folder of camN.txt.
+    """
+    score = [sys.executable, str(tools / "score_cross_camera.py"), str(truth), str(result)]
+    told = subprocess.run(score, check=True, capture_output=True, text=True).stdout
     figures, counts = _SCORE.search(told), _COUNTS.search(told)
     if figures is None or counts is None:
         raise SystemExit(f"the score cannot be read:\n{told}")
@@ -72,14 +80,15 @@ def main() -> None:
     }
     layouts = options.layout or ["gap", "overlap"]
     results = {
-        layout: scored(options.video, options.truth, options.tools, layout, settings) for layout in layouts
+        layout: measured(options.video, options.truth, options.tools, layout, settings) for layout in layouts
     }
-    print(f"{'layout':12} {'IDF1':>6} {'HOTA':>6} {'AssA':>6} {'people':>7} {'identities':>10}")
-    for layout, one in results.items():
-        print(
-            f"{layout:12} {one['idf1']:6.2f} {one['hota']:6.2f} {one['assa']:6.2f} "
-            f"{one['people']:7} {one['identities']:10}"
-        )
+    print(f"{'layout':12} {'':8} {'IDF1':>6} {'HOTA':>6} {'AssA':>6} {'people':>7} {'identities':>10}")
+    for layout, ways in results.items():
+        for way, one in ways.items():
+            print(
+                f"{layout:12} {way:8} {one['idf1']:6.2f} {one['hota']:6.2f} {one['assa']:6.2f} "
+                f"{one['people']:7} {one['identities']:10}"
+            )
     print(json.dumps({"benchmark": "cross_camera", "detector": options.detector, "layouts": results}))
 
 

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
 
 from shared.errors import ConfigError
 
 Delivery = Literal["live", "recorded"]
+
+
+Homography: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
+"""A 3 x 3 matrix, row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class CameraConfig:
         source is.
     start_ns: capture time of a recording's first frame, UTC nanoseconds.
     fps: frames a second of a picture folder, which does not know its own.
+    homography: carries pixels to metres on a ground plane that all calibrated cameras share, row by row.
     """
 
     id: int
@@ -32,6 +39,7 @@ class CameraConfig:
     delivery: Delivery | None = None
     start_ns: int | None = None
     fps: float | None = None
+    homography: Homography | None = None
 
     @property
     def title(self) -> str:
@@ -134,6 +142,21 @@ class Config:
 
 
 _FIELDS = {each.name: each for each in fields(Config)}
+
+
+def checked_homography(value: Any) -> Homography:
+    """Nine numbers, or three rows of three, as a homography; raises ConfigError where they are none."""
+    try:
+        matrix = np.array(value, np.float64).reshape(3, 3)
+        sound = bool(np.isfinite(matrix).all()) and int(np.linalg.matrix_rank(matrix)) == 3
+    except (ValueError, TypeError, OverflowError):
+        sound = False
+    if not sound:
+        raise ConfigError(
+            "homography must be three rows of three numbers that can be inverted, as in "
+            "[[0.01, 0, -3], [0, 0.02, -8], [0, 0.001, 1]]"
+        )
+    return cast("Homography", tuple(matrix.ravel().tolist()))
 
 
 def setting_names() -> list[str]:

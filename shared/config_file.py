@@ -23,14 +23,24 @@ from typing import Any, cast
 
 import yaml
 
-from shared.config import CameraConfig, Config, Delivery, checked, default_of, parsed, setting_names
+from shared.config import (
+    CameraConfig,
+    Config,
+    Delivery,
+    Homography,
+    checked,
+    checked_homography,
+    default_of,
+    parsed,
+    setting_names,
+)
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "TRACKING_SYSTEM_"
-CAMERA_KEYS = ("source", "name", "delivery", "start", "fps")
+CAMERA_KEYS = ("source", "name", "delivery", "start", "fps", "homography")
 DELIVERIES = ("live", "recorded")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -151,6 +161,8 @@ def dump(setup: Setup, *, absolute: bool = True) -> str:
         if camera.start_ns is not None:
             fields["start"] = (_EPOCH + timedelta(microseconds=camera.start_ns // 1000)).isoformat()
         fields["fps"] = camera.fps
+        if camera.homography is not None:
+            fields["homography"] = [list(camera.homography[row : row + 3]) for row in (0, 3, 6)]
         cameras[camera.id] = {key: value for key, value in fields.items() if value not in (None, "")}
     settings = {name: getattr(setup.config, name) for name in setting_names()}
     if settings["models"]:
@@ -246,6 +258,7 @@ class _Reader:
             delivery=cast("Delivery | None", delivery),
             start_ns=self._start_ns(number, nodes["start"]) if "start" in nodes else None,
             fps=self._fps(number, nodes["fps"]) if "fps" in nodes else None,
+            homography=self._homography(number, nodes["homography"]) if "homography" in nodes else None,
         )
 
     def addresses(self, node: yaml.Node) -> dict[str, str]:
@@ -317,6 +330,12 @@ class _Reader:
                 node, f"camera {number}: fps must be a number above 0, at most 1000, not {value!r}"
             )
         return float(value)
+
+    def _homography(self, number: int, node: yaml.Node) -> Homography:
+        try:
+            return checked_homography(yaml.constructor.SafeConstructor().construct_document(node))
+        except (yaml.YAMLError, ConfigError) as error:
+            raise self.error(node, f"camera {number}: {error}") from None
 
     def _text(self, node: yaml.Node, what: str) -> str:
         """A scalar as it is written, so that a name may look like a number and a webcam be one."""

@@ -27,7 +27,7 @@ SCORE_UNITS = 10_000
 # Far outside any picture, far inside the integers: garbage must not overflow.
 _LARGEST = 1e9
 
-_MOST_DIGITS = 18
+_DIGITS = 19
 
 _log = logging.getLogger(__name__)
 
@@ -306,46 +306,41 @@ class Batch:
         )
 
     def _add_event(self, message: IdentityEvent) -> None:
-        if message.kind in ("merge", "forget"):
-            self._replace(message)
+        identity = self._current(message.identity)
+        if not identity:
+            return  # forgotten since
+        if message.kind == "forget":
+            self._replace(identity, 0)
+            forget(self._connection, identity)
             return
-        column, value = {
-            "follow": ("followed", 1),
-            "unfollow": ("followed", 0),
-            "name": ("name", message.value),
-            "split": ("identity", message.identity),
-        }[message.kind]
-        self._connection.execute(
-            f"INSERT INTO identities (identity, {column}) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
-            f"{column} = excluded.{column}",
-            (message.identity, value),
-        )
-        self._connection.execute(
+        if message.kind == "merge":
+            gone = int(message.value) if message.value.isdecimal() and len(message.value) < _DIGITS else 0
+            if self._current(gone) in (0, identity):
+                _log.warning("%r cannot be merged into person %d: passed over", message.value, identity)
+                return
+            gone = self._current(gone)
+            self._replace(gone, identity)
+            merge(self._connection, identity, gone)
+        execute = self._connection.execute
+        execute("INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING", (identity,))
+        if message.kind in ("follow", "unfollow"):
+            followed = message.kind == "follow"
+            execute("UPDATE identities SET followed = ? WHERE identity = ?", (followed, identity))
+        elif message.kind == "name":
+            execute("UPDATE identities SET name = ? WHERE identity = ?", (message.value, identity))
+        execute(
             "INSERT INTO events (identity, kind, t_ns, value) VALUES (?, ?, ?, ?)",
-            (message.identity, message.kind, message.t_ns, message.value),
+            (identity, message.kind, message.t_ns, message.value),
         )
 
-    def _replace(self, message: IdentityEvent) -> None:
-        """Carry out a merge or an erasure on all that is stored."""
+    def _replace(self, gone: int, identity: int) -> None:
+        """From now on `gone` means `identity`, 0 for nobody; what is in memory is written first."""
         self.flush()
         self._tracks.clear()
         self._observations.clear()
-        if message.kind == "forget":
-            gone, identity = message.identity, 0
-            forget(self._connection, gone)
-        elif not message.value.isdecimal() or len(message.value) > _MOST_DIGITS:
-            _log.warning("a merge with %r instead of an identity: passed over", message.value)
-            return
-        else:
-            gone, identity = int(message.value), message.identity
-            merge(self._connection, identity, gone, message.t_ns)
-        self._replaced[gone] = identity
         self._identities.discard(gone)
-        self._connection.execute(
-            "INSERT INTO replaced_identities VALUES (?, ?) ON CONFLICT DO UPDATE SET replacement = "
-            "excluded.replacement",
-            (gone, identity),
-        )
+        self._replaced[gone] = identity
+        self._connection.execute("INSERT INTO replaced_identities VALUES (?, ?)", (gone, identity))
 
 
 def store_report(connection: sqlite3.Connection, report: Report) -> None:

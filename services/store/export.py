@@ -2,9 +2,12 @@
 
 mot: MOTChallenge text, one file a camera (`cam1.txt`, ...), rows `frame, identity, x, y, width, height,
     score, -1, -1, -1`.  Frames count from 1; the sessions of a live camera follow one another in one
-    numbering.  Only people who were observed (not predicted) and settled to an identity.
+    numbering.  Only people who were observed (not predicted) and have an identity.
 csv: everything, one row an observation, in `observations.csv`.
 json: the people and their sightings, in `people.json`.
+
+An identity is the settled one, which later evidence may have corrected; `mot` can have the one that was
+shown while the frame was live instead, and `csv` has both.
 """
 
 from __future__ import annotations
@@ -57,14 +60,20 @@ class Exported:
     left_out: int = 0
 
 
-def export(folder: Path, file_format: str, out: Path) -> Exported:
+def export(folder: Path, file_format: str, out: Path, *, online: bool = False) -> Exported:
     """Write the run in the data folder `folder` to files in the folder `out`.
 
-    Raises StorageError where there is no run, the format is unknown or `out` cannot be written.
+    online: identities as they were shown while the frames were live, nobody where none was shown yet;
+    `mot` alone.  Raises StorageError where there is no run, the format is unknown or cannot be online, or
+    `out` cannot be written.
     """
     write = FORMATS.get(file_format)
     if write is None:
         raise StorageError(f"unknown format {file_format!r}: known are {', '.join(FORMATS)}")
+    if online:
+        if file_format != "mot":
+            raise StorageError(f"{file_format} cannot be exported online: {_NOT_ONLINE[file_format]}")
+        write = _export_mot_online
     with History(folder) as history, storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         return write(history, out)
@@ -77,6 +86,15 @@ def iso_time(t_ns: int) -> str:
 
 
 def _export_mot(history: History, out: Path) -> Exported:
+    return _export_mot_by(history, out, "t.identity")
+
+
+def _export_mot_online(history: History, out: Path) -> Exported:
+    return _export_mot_by(history, out, "nullif(o.shown, 0)")
+
+
+def _export_mot_by(history: History, out: Path, identity: str) -> Exported:
+    """identity: the SQL expression of an observation's identity, NULL where it has none."""
     files: list[Path] = []
     rows = left_out = 0
     for camera in history.cameras():
@@ -84,20 +102,22 @@ def _export_mot(history: History, out: Path) -> Exported:
         with _replacing(path) as file:
             offset = 1
             for key, frames in _sessions(history, camera):
-                written, duplicates = _write_mot_session(history, key, offset, file)
+                written, duplicates = _write_mot_session(history, key, identity, offset, file)
                 rows, left_out, offset = rows + written, left_out + duplicates, offset + frames
         files.append(path)
     return Exported(tuple(files), rows, left_out)
 
 
-def _write_mot_session(history: History, session_key: int, offset: int, file: TextIO) -> tuple[int, int]:
+def _write_mot_session(
+    history: History, session_key: int, identity_of: str, offset: int, file: TextIO
+) -> tuple[int, int]:
     written = left_out = 0
     for low, high in _frame_ranges(history, session_key):
         rows = history.select(
-            "SELECT f.frame_index, t.identity, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
+            f"SELECT f.frame_index, {identity_of} AS who, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
             "JOIN observations o USING (frame) JOIN tracks t USING (track) WHERE f.session_key = ? "
-            "AND f.frame_index BETWEEN ? AND ? AND o.observed AND t.identity IS NOT NULL "
-            "ORDER BY f.frame_index, t.identity, o.score DESC, o.track",
+            "AND f.frame_index BETWEEN ? AND ? AND o.observed AND who IS NOT NULL "
+            "ORDER BY f.frame_index, who, o.score DESC, o.track",
             session_key,
             low,
             high,
@@ -180,6 +200,11 @@ FORMATS: dict[str, Callable[[History, Path], Exported]] = {
     "mot": _export_mot,
     "csv": _export_csv,
     "json": _export_json,
+}
+
+_NOT_ONLINE = {
+    "csv": "its column identity_shown has them beside the settled ones",
+    "json": "it tells of people as they are settled",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 
-def merge(connection: sqlite3.Connection, identity: int, other: int, t_ns: int) -> None:
+def merge(connection: sqlite3.Connection, identity: int, other: int) -> None:
     """Make everything of `other` part of `identity`; a name and being followed are taken over."""
     connection.execute("INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING", (identity,))
     connection.execute(
@@ -20,10 +20,6 @@ def merge(connection: sqlite3.Connection, identity: int, other: int, t_ns: int) 
     for table in ("tracks", "sightings", "events"):
         connection.execute(f"UPDATE {table} SET identity = ? WHERE identity = ?", (identity, other))
     connection.execute("DELETE FROM identities WHERE identity = ?", (other,))
-    connection.execute(
-        "INSERT INTO events (identity, kind, t_ns, value) VALUES (?, 'merge', ?, ?)",
-        (identity, t_ns, str(other)),
-    )
 
 
 def forget(connection: sqlite3.Connection, identity: int) -> bool:

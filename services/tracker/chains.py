@@ -9,6 +9,7 @@ would be in two places at once, its weakest link is cut and the decision is made
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,38 +24,74 @@ from services.tracker.ways import TOUCH_S
 DECIDED = 1e6
 """Ratio of a link that an operator has made."""
 
+FIXED = 1e3
+"""Ratio of a link that is not to be decided again."""
+
+SMALL = 256
+"""Tracks among which everything is decided again when something contradicts."""
+
 STRANGE = -3.0
 """Two stays at once in different views are not one person's where their own ratio is below this."""
 
 
 def predecessors(
-    tracks: list[Track], tails: list[TrackedPerson], ratio: Float64, threshold: float
+    tracks: list[Track],
+    tails: list[TrackedPerson],
+    ratio: Float64,
+    threshold: float,
+    fixed: Mapping[int, int] | None = None,
 ) -> list[int]:
     """For each track the row of its predecessor, -1 for none.
 
     tracks: N, in the order of their beginning.  tails: T settled people.  ratio: (T + N, N) log-likelihood
     ratios, rows in the order settled people, tracks.  threshold: what a link must exceed.
+    fixed: column -> row (-1 for none) of those not to be decided again, unless they contradict another.
     What an operator has decided (`Track.pinned`) is kept, whatever the ratios say.
     """
     t, n = len(tails), len(tracks)
-    ratio = _decided(tracks, tails, ratio)
-    at_once = _at_once(tracks)
-    excluded = _excluded(tracks, at_once, ratio[t:])
-    joining = np.vstack([np.zeros((t, n), bool), at_once])
-    columns = np.arange(n)
+    ratio = ratio.copy()
+    for column, row in (fixed or {}).items():
+        ratio[:, column] = -np.inf
+        if row >= 0:
+            ratio[row, column] = FIXED
+    _decide(tracks, tails, ratio)
+    joining = np.vstack([np.zeros((t, n), bool), _at_once(tracks)])
+    excluded = excluded_pairs(tracks, ratio[t:])
+    previous = np.full(n, -1)
+    open_columns = np.arange(n)
     while True:
-        joined = np.where(joining, ratio, -np.inf)
-        host = joined.argmax(axis=0)
-        # A row of its own for each column: joining a stay that goes on is open to all.
-        company = np.full((n, n), -np.inf)
-        company[columns, columns] = joined[host, columns]
-        rows, taken = assign(np.vstack([np.where(joining, -np.inf, ratio), company]), threshold)
-        previous = np.full(n, -1)
-        previous[taken] = np.where(rows < t + n, rows, host[taken])
-        broken = _contradiction(tracks, tails, _Trees(t, previous, ratio), excluded, joining)
-        if broken is None:
+        _assign(previous, open_columns, ratio, joining, threshold)
+        trees = _Trees(t, previous, ratio)
+        broken = _contradictions(tracks, tails, trees, excluded, joining)
+        if not broken:
             return [int(row) for row in previous]
-        ratio[previous[broken], broken] = -np.inf
+        for column in broken:
+            ratio[previous[column], column] = -np.inf
+        # In a small problem everything is decided again, in a large one what hangs together with the cuts.
+        open_columns = np.arange(n) if n <= SMALL else trees.around(broken)
+
+
+def _assign(
+    previous: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    ratio: Float64,
+    joining: NDArray[np.bool_],
+    threshold: float,
+) -> None:
+    """Give these columns the best predecessors that the others leave."""
+    previous[columns] = -1
+    mine, joins = ratio[:, columns], joining[:, columns]
+    joined = np.where(joins, mine, -np.inf)
+    host = joined.argmax(axis=0)
+    # A row of its own for each column: joining a stay that goes on is open to all.
+    company = np.full((len(columns), len(columns)), -np.inf)
+    np.fill_diagonal(company, joined[host, np.arange(len(columns))])
+    following = np.where(joins, -np.inf, mine)
+    others = np.flatnonzero(previous >= 0)
+    taken = previous[others][~joining[previous[others], others]]
+    following[taken] = -np.inf
+    rows, chosen = assign(np.vstack([following, company]), threshold)
+    previous[columns[chosen]] = np.where(rows < len(ratio), rows, host[chosen])
 
 
 def together(a: Track, b: Track) -> bool:
@@ -72,10 +109,11 @@ def _at_once(tracks: list[Track]) -> NDArray[np.bool_]:
     return np.asarray(earlier & (last[:, None] > first[None] + touch_ns) & (camera[:, None] != camera[None]))
 
 
-def _excluded(tracks: list[Track], at_once: NDArray[np.bool_], ratio: Float64) -> NDArray[np.bool_]:
+def excluded_pairs(tracks: list[Track], ratio: Float64) -> NDArray[np.bool_]:
     """(N, N), row before column: two tracks that cannot be one person's.
 
     One camera has seen both at once, two cameras have in places that do not fit, or an operator has said so.
+    ratio: (N, N) as for `predecessors`.
     """
     camera = np.array([track.camera for track in tracks])
     first = np.array([track.first_ns for track in tracks])
@@ -84,12 +122,11 @@ def _excluded(tracks: list[Track], at_once: NDArray[np.bool_], ratio: Float64) -
     earlier = np.triu(np.ones((len(tracks), len(tracks)), bool), 1)
     met = (last[:, None] >= first[None]) & (camera[:, None] == camera[None])
     parted = (pinned[:, None] != pinned[None]) & (pinned[:, None] > 0) & (pinned[None] > 0)
-    return np.asarray(earlier & (met | parted | (at_once & (ratio < STRANGE))))
+    return np.asarray(earlier & (met | parted | (_at_once(tracks) & (ratio < STRANGE))))
 
 
-def _decided(tracks: list[Track], tails: list[TrackedPerson], ratio: Float64) -> Float64:
-    """The ratios with an operator's decisions in them."""
-    ratio = ratio.copy()
+def _decide(tracks: list[Track], tails: list[TrackedPerson], ratio: Float64) -> None:
+    """Put an operator's decisions into the ratios."""
     t = len(tails)
     last = {person.identity: row for row, person in enumerate(tails)}
     for column, track in enumerate(tracks):
@@ -103,7 +140,6 @@ def _decided(tracks: list[Track], tails: list[TrackedPerson], ratio: Float64) ->
             ratio[:, column] = -np.inf
             ratio[row, column] = DECIDED
         last[track.pinned] = t + column
-    return ratio
 
 
 @dataclass(slots=True)
@@ -124,6 +160,13 @@ class _Trees:
             path.append(int(self.previous[path[-1]]) - self.settled)
         return path
 
+    def around(self, columns: list[int]) -> NDArray[np.intp]:
+        """All columns of the trees that these belong to, and those that are alone."""
+        roots = np.array([self.path(column)[-1] for column in range(len(self.previous))])
+        sizes = np.bincount(roots, minlength=len(roots))
+        cut = np.isin(roots, roots[columns])
+        return np.flatnonzero(cut | ((sizes[roots] == 1) & (self.previous < 0)))
+
     def weakest(self, columns: list[int]) -> int:
         """Of these columns the one whose link is the weakest."""
         linked = [column for column in columns if self.previous[column] >= 0]
@@ -136,32 +179,40 @@ class _Trees:
         return self.weakest([each for each in mine + theirs if each in apart])
 
 
-def _contradiction(
+def _contradictions(
     tracks: list[Track],
     tails: list[TrackedPerson],
     trees: _Trees,
     excluded: NDArray[np.bool_],
     joining: NDArray[np.bool_],
-) -> int | None:
-    """The column of the weakest link between two tracks, or a person and a track, that cannot be one."""
+) -> list[int]:
+    """Columns of the weakest links between two tracks, or a person and a track, that cannot be one.
+
+    One a tree: where it is cut, the rest of the tree may be sound.
+    """
     t = len(tails)
     ends = [track.last_ns for track in tracks]
     members: dict[int, list[int]] = {}
+    broken: dict[int, int] = {}
     root: list[int] = []
     for column, track in enumerate(tracks):
         row = int(trees.previous[column])
         above = root[row - t] if row >= t else (row if row >= 0 else t + column)
         root.append(above)
+        if above in broken:
+            continue
         if above < t:
             person = tails[above]
             busy = person.busy_ns.get(track.camera, -1) >= track.first_ns
             if busy or (track.pinned and track.pinned != person.identity):
-                return trees.weakest(trees.path(column))
+                broken[above] = trees.weakest(trees.path(column))
+                continue
         others = members.setdefault(above, [])
         for other in others:
             # Who has been seen since in another view does not continue the stay that ended before.
             left = row >= t and other != row - t and not joining[row, column]
             if excluded[other, column] or (left and ends[other] > ends[row - t]):
-                return trees.weakest_between(column, other)
+                broken[above] = trees.weakest_between(column, other)
+                break
         others.append(column)
-    return None
+    return list(broken.values())

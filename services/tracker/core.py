@@ -14,11 +14,12 @@ import numpy as np
 from services.tracker.appearance import normalised
 from services.tracker.camera_tracker import PATH_POINTS, CameraTracker, Detections
 from services.tracker.gallery import Gallery
+from services.tracker.ground import GroundPlane
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.resemblance import KINDS
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
-from shared.config import Config
+from shared.config import Config, Homography
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Tracks
 
@@ -60,6 +61,16 @@ class TrackerCore:
         self._sizes: dict[str, int] = {}
         self._sessions: dict[int, int] = {}
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
+
+    def calibrate(self, camera: int, homography: Homography) -> None:
+        """Tell how a camera lies to the ground: identities are then compared by place on it.
+
+        homography: row by row; carries pixels to metres on the plane that all calibrated cameras share.
+        It is not part of `snapshot`: tell a restored tracker again.
+        """
+        self._gallery.evidence.topology.grounds[camera] = GroundPlane(
+            np.array(homography, np.float64).reshape(3, 3)
+        )
 
     # -- frames -----------------------------------------------------------------------------------
 

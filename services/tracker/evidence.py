@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from services.tracker.ground import GroundPlane
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Resemblance
@@ -21,6 +21,10 @@ LOYALTY = 0.5
 """Advantage of what was decided before, so that equal evidence does not make identities flicker."""
 
 BEFORE = "decided before"
+
+MANY_PAIRS = 100_000
+MOST_ALIKE = 16
+"""Where there are more pairs than that, only so many of the most alike are looked at for each track."""
 
 
 @dataclass(slots=True)
@@ -44,8 +48,8 @@ class Scores:
 class Evidence:
     """Looks, time and place, fused."""
 
-    def __init__(self, grounds: Mapping[int, GroundPlane] | None = None) -> None:
-        self.topology = Topology(grounds)
+    def __init__(self) -> None:
+        self.topology = Topology()
         self._looks = [Resemblance(kind) for kind in KINDS]
 
     def scores(
@@ -54,18 +58,21 @@ class Evidence:
         tails: list[TrackedPerson],
         before: Mapping[int, int],
         sizes_px: Mapping[int, tuple[int, int]],
+        revised: NDArray[np.bool_],
     ) -> Scores:
-        """Judge every pair in which the row may precede the column.
+        """Judge the pairs in which the row may precede the column.
 
-        tracks: in the order of their beginning.  before: track -> the track it was decided to continue.
+        tracks: N, in the order of their beginning.  before: track -> the track it was decided to continue.
+        revised: (N,) the columns to judge.  Where pairs are very many, those are left out that neither
+        looks nor a known way between their cameras speak for; they count as impossible.
         """
         n, t = len(tracks), len(tails)
         ends = [person.tail for person in tails if person.tail is not None] + tracks
         terms = {look.kind.name: look.ratio(tracks, tails) for look in self._looks}
         alike = np.sum(list(terms.values()), axis=0)
-        rows, columns = np.nonzero(np.arange(t + n)[:, None] - t < np.arange(n)[None])
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks])
+        rows, columns = self._pairs(tracks, ends, alike, previous, revised)
         linked = rows == previous[columns]
         # A link that was made teaches as much as its looks, not its place, make it certain.
         links = linked / (1 + np.exp(-alike[rows, columns]))
@@ -84,6 +91,33 @@ class Evidence:
                 total[row, (camera == place) & (first_ns <= busy_ns)] = -np.inf
         return Scores(terms, total)
 
+    def _pairs(
+        self,
+        tracks: list[Track],
+        ends: list[Track],
+        alike: Float64,
+        previous: NDArray[np.intp],
+        revised: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        t, n = len(ends) - len(tracks), len(tracks)
+        wanted = (np.arange(t + n)[:, None] - t < np.arange(n)[None]) & revised[None]
+        if np.count_nonzero(wanted) > MANY_PAIRS:
+            here = np.array([end.camera for end in ends])
+            there = np.array([track.camera for track in tracks])
+            known = self.topology.connected()
+            cameras, place = np.unique(np.concatenate([here, there]), return_inverse=True)
+            joined = np.array(
+                [[a == b or (a, b) in known for b in cameras.tolist()] for a in cameras.tolist()]
+            )
+            likely = joined[place[: t + n]][:, place[t + n :]]
+            looks = np.where(wanted, alike, -np.inf)
+            least = np.partition(looks, -MOST_ALIKE, axis=0)[-MOST_ALIKE]
+            likely |= (looks >= least[None]) & (looks > 0)
+            likely[previous[previous >= 0], np.flatnonzero(previous >= 0)] = True
+            wanted &= likely
+        rows, columns = np.nonzero(wanted)
+        return rows, columns
+
     def settle(self, track: Track, previous: Track | None, sizes_px: Mapping[int, tuple[int, int]]) -> None:
         """Keep what a track says whose identity is final, and the way from the one it continues."""
         for look in self._looks:
@@ -99,9 +133,9 @@ class Evidence:
         }
 
     @classmethod
-    def restored(cls, state: dict[str, Any], grounds: Mapping[int, GroundPlane] | None = None) -> Evidence:
+    def restored(cls, state: dict[str, Any]) -> Evidence:
         """What `state` gave."""
-        evidence = cls(grounds)
-        evidence.topology = Topology.restored(state["topology"], grounds)
+        evidence = cls()
+        evidence.topology = Topology.restored(state["topology"])
         evidence._looks = [Resemblance.restored(kind, state["looks"].get(kind.name, [])) for kind in KINDS]
         return evidence

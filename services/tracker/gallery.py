@@ -9,14 +9,14 @@ settled: they become the prototypes of a `TrackedPerson`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.tracker.chains import predecessors, together
 from services.tracker.evidence import Evidence, Scores
-from services.tracker.ground import GroundPlane
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.reason import Candidate, Reason
 from services.tracker.state import pack
@@ -27,13 +27,18 @@ WINDOW_S = 120.0
 """A track that ended longer ago is settled."""
 
 MAX_TRACKS = 192
-"""Tracks open to revision at most."""
-
 MAX_TAILS = 256
-"""Settled people looked at when somebody appears, the latest seen first."""
+"""Ended tracks open to revision at most, and settled people looked at when somebody appears, the latest seen
+first; where more people than that are in view at once, as many as those."""
 
 REVISION_S = 1.0
-"""Decisions are looked over again after this long."""
+"""Decisions are looked over again after this long,"""
+
+BUSY_TRACKS = 200
+"""and where there are more tracks after so much longer, so that the work grows as the people do."""
+
+NEWCOMERS_S = 0.5
+"""Longest wait for a first decision, where there are many times more."""
 
 RIPE_WEIGHT = 2.0
 RIPE_S = 2.0
@@ -46,19 +51,21 @@ class Gallery:
     decisions: how often it has decided anything; later decisions outrank earlier ones.
     """
 
-    def __init__(self, similarity_threshold: float, grounds: Mapping[int, GroundPlane] | None = None) -> None:
+    def __init__(self, similarity_threshold: float) -> None:
         share = min(max(similarity_threshold, 0.01), 0.99)
         self.threshold = math.log(share / (1 - share))
         self.sizes_px: dict[int, tuple[int, int]] = {}
         self.people: dict[int, TrackedPerson] = {}
         self.tracks: dict[int, Track] = {}
         self.before: dict[int, int] = {}
-        self.evidence = Evidence(grounds)
+        self.evidence = Evidence()
         self.next_identity = 1
         self.decisions = 0
         self.decided_ns = 0
         self.changed: set[int] = set()
+        self.revised_ns = 0
         self._untold: dict[int, int] = {}
+        self._waiting: set[int] = set()
 
     def person(self, identity: int) -> TrackedPerson:
         """The person with this identity; raises TrackingError where there is none."""
@@ -73,6 +80,8 @@ class Gallery:
         """Take in a confirmed track that has been observed just now, in a picture of this size."""
         self.sizes_px[track.camera] = size_px
         self.tracks[track.track_id] = track
+        if not track.identity:
+            self._waiting.add(track.track_id)
         person = self.people.get(track.identity)
         if person is not None:
             _, x, y, *_ = track.way[-1]
@@ -81,13 +90,23 @@ class Gallery:
 
     def due(self, t_ns: int) -> bool:
         """Whether it is time to decide, or there is something to tell."""
-        if self._untold or (t_ns - self.decided_ns) * 1e-9 >= REVISION_S:
-            return bool(self.tracks or self._untold)
-        return any(track.identity == 0 and _ripe(track) for track in self.tracks.values())
+        if self._untold:
+            return True
+        if (t_ns - self.revised_ns) * 1e-9 >= self._pace() * REVISION_S:
+            return bool(self.tracks)
+        wait_s = min(NEWCOMERS_S, (self._pace() - 1) * NEWCOMERS_S)
+        if (t_ns - self.decided_ns) * 1e-9 < wait_s:
+            return False
+        return any(_ripe(self.tracks[number]) for number in self._waiting)
+
+    def _pace(self) -> float:
+        return max(1.0, len(self.tracks) / BUSY_TRACKS)
 
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
         """Decide who is who; returns the (track, identity) that changed, in the order of tracks."""
+        whole = self._pace() == 1 or (t_ns - self.revised_ns) * 1e-9 >= self._pace() * REVISION_S
         self.decided_ns = t_ns
+        self.revised_ns = t_ns if whole else self.revised_ns
         self.decisions += 1
         self._settle(t_ns)
         tracks = sorted(
@@ -96,10 +115,12 @@ class Gallery:
         )
         if tracks:
             tails = self._tails()
-            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px)
-            previous = predecessors(tracks, tails, scores.total, self.threshold)
+            revised = np.array([whole or not track.identity for track in tracks])
+            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, revised)
+            fixed = {} if whole else self._fixed(tracks, tails)
+            previous = predecessors(tracks, tails, scores.total, self.threshold, fixed)
             self._name(tracks, tails, previous)
-            self._explain(tracks, tails, previous, scores)
+            self._explain(tracks, tails, previous, scores, revised)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
 
@@ -178,11 +199,16 @@ class Gallery:
         for track in self._tracks_of(identity):
             track.identity = track.pinned = 0
             track.forget_looks()
+            self._waiting.add(track.track_id)
             if not track.open:
-                del self.tracks[track.track_id]
+                self._drop(track)
         del self.people[identity]
         self.changed.add(identity)
         self.decisions += 1
+
+    def _drop(self, track: Track) -> None:
+        del self.tracks[track.track_id]
+        self._waiting.discard(track.track_id)
 
     def _pin(self, tracks: list[Track], identity: int) -> None:
         for track in tracks:
@@ -198,10 +224,21 @@ class Gallery:
 
     # -- decision ---------------------------------------------------------------------------------
 
+    def _fixed(self, tracks: list[Track], tails: list[TrackedPerson]) -> dict[int, int]:
+        """Row of the predecessor, -1 for none, by column, of the tracks that have an identity."""
+        row_of = {person.tail.track_id: row for row, person in enumerate(tails) if person.tail is not None}
+        row_of |= {track.track_id: len(tails) + column for column, track in enumerate(tracks)}
+        return {
+            column: row_of.get(self.before.get(track.track_id, 0), -1)
+            for column, track in enumerate(tracks)
+            if track.identity
+        }
+
     def _tails(self) -> list[TrackedPerson]:
         settled = [person for person in self.people.values() if person.tail is not None]
         settled.sort(key=lambda person: (-person.tail.last_ns, person.identity))  # type: ignore[union-attr]
-        return sorted(settled[:MAX_TAILS], key=lambda person: person.identity)
+        most = max(MAX_TAILS, len(self.tracks))
+        return sorted(settled[:most], key=lambda person: person.identity)
 
     def _name(self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]) -> None:
         t = len(tails)
@@ -229,6 +266,7 @@ class Gallery:
         touched: set[int] = set()
         for column, track in enumerate(tracks):
             new = identity[chain_of[column]]
+            self._waiting.discard(track.track_id)
             if track.identity != new:
                 touched |= {track.identity, new}
                 track.identity = new
@@ -261,9 +299,12 @@ class Gallery:
 
     def _refresh(self, identities: set[int]) -> None:
         """Where people whose tracks have changed were last seen; who has none left is forgotten."""
+        tracks: dict[int, list[Track]] = {identity: [] for identity in identities}
+        for track in self.tracks.values():
+            if track.identity in tracks:
+                tracks[track.identity].append(track)
         for identity in sorted(identities - {0}):
-            person = self.people[identity]
-            own = self._tracks_of(identity)
+            person, own = self.people[identity], tracks[identity]
             if person.tail is not None:
                 own.append(person.tail)
             self.changed.add(identity)
@@ -275,9 +316,14 @@ class Gallery:
                 del self.people[identity]
 
     def _explain(
-        self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int], scores: Scores
+        self,
+        tracks: list[Track],
+        tails: list[TrackedPerson],
+        previous: list[int],
+        scores: Scores,
+        revised: NDArray[np.bool_],
     ) -> None:
-        """Leave with each track the reason of its decision."""
+        """Leave with each revised track the reason of its decision."""
         t = len(tails)
 
         def candidate(row: int, column: int) -> Candidate:
@@ -287,8 +333,8 @@ class Gallery:
             ratio = float(scores.total[row, column])
             return Candidate(identity, end.camera, end.track_id, ratio, scores.of(row, column))
 
-        for column, track in enumerate(tracks):
-            others = scores.total[:, column].copy()
+        for column in np.flatnonzero(revised).tolist():
+            track, others = tracks[column], scores.total[:, column].copy()
             chosen = previous[column]
             if chosen >= 0:
                 others[chosen] = -np.inf
@@ -300,13 +346,13 @@ class Gallery:
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]
         ended.sort(key=lambda track: (track.last_ns, track.track_id))
-        surplus = len(self.tracks) - MAX_TRACKS
+        surplus = len(ended) - max(MAX_TRACKS, len(self.tracks) - len(ended))
         for position, track in enumerate(ended):
             if track.identity == 0:
                 continue
             if position >= surplus and (t_ns - track.last_ns) * 1e-9 < WINDOW_S:
                 break
-            del self.tracks[track.track_id]
+            self._drop(track)
             person = self.people[track.identity]
             tail = person.tail
             follows = tail is not None and self.before.get(track.track_id) == tail.track_id
@@ -335,6 +381,7 @@ class Gallery:
             "next_identity": self.next_identity,
             "decisions": self.decisions,
             "decided_ns": self.decided_ns,
+            "revised_ns": self.revised_ns,
             "untold": self._untold,
         }
 
@@ -345,16 +392,17 @@ class Gallery:
         similarity_threshold: float,
         tracks: dict[int, Track],
         people: list[Any],
-        grounds: Mapping[int, GroundPlane] | None = None,
     ) -> Gallery:
         """What `state` gave; `tracks` by their id, `people` as `changed_people` gave them, unpacked."""
-        gallery = cls(similarity_threshold, grounds)
+        gallery = cls(similarity_threshold)
         gallery.tracks = {track_id: tracks[track_id] for track_id in state["tracks"]}
         gallery.before = state["before"]
         gallery.sizes_px = {camera: (size[0], size[1]) for camera, size in state["sizes_px"].items()}
-        gallery.evidence = Evidence.restored(state["evidence"], grounds)
+        gallery.evidence = Evidence.restored(state["evidence"])
         gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
         gallery.decisions, gallery._untold = state["decisions"], state["untold"]
+        gallery.revised_ns = state["revised_ns"]
+        gallery._waiting = {number for number, track in gallery.tracks.items() if not track.identity}
         for person in (TrackedPerson.restored(each) for each in people if each is not None):
             gallery.people[person.identity] = person
         return gallery

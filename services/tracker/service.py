@@ -49,7 +49,7 @@ class TrackerService:
         self._own_seq = 0
         self._followed_told_s = 0.0
         self._process_s = 0.0
-        self._core = TrackerCore(config, cameras)
+        self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
         self._health = Health("tracker", every_s=config.report_every_s)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -114,9 +114,17 @@ class TrackerService:
             history.close()
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
-        self._core = TrackerCore.restore(self._config, checkpoint.state, checkpoint.identities)
+        self._core = self._calibrated(
+            TrackerCore.restore(self._config, checkpoint.state, checkpoint.identities)
+        )
         self._checkpoints = self._checkpointer(checkpoint.positions)
         log.info("going on with %d known identities", len(checkpoint.identities))
+
+    def _calibrated(self, core: TrackerCore) -> TrackerCore:
+        for camera in self._known.values():
+            if camera.homography is not None:
+                core.calibrate(camera.id, camera.homography)
+        return core
 
     def _checkpointer(self, positions: dict[int, Position]) -> Checkpointer:
         # Half a window: while one checkpoint is written down, the other half keeps the cameras busy.

@@ -8,7 +8,6 @@ one ground plane, places on it are compared instead of pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,13 +52,13 @@ IMPOSSIBLE = -np.inf
 class Topology:
     """The evidence of time and place for two tracks being consecutive stays of one person.
 
-    grounds: the calibrated cameras.
+    grounds: the calibrated cameras; what a user tells, and so not part of `state`.
     """
 
-    def __init__(self, grounds: Mapping[int, GroundPlane] | None = None) -> None:
+    def __init__(self) -> None:
         self.passages: dict[tuple[int, int], Passage] = {}
         self.moves: dict[tuple[int, int], tuple[float, float]] = {}
-        self._grounds = dict(grounds or {})
+        self.grounds: dict[int, GroundPlane] = {}
 
     def ratios(
         self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp], links: Float64
@@ -127,7 +126,7 @@ class Topology:
         }
         near = np.flatnonzero(gap_s < REACH_S)
         if len(near):
-            grounds = [self._grounds.get(camera) for camera in pair]
+            grounds = [self.grounds.get(camera) for camera in pair]
             if grounds[0] is not None and grounds[1] is not None:
                 forward = ways.camera[earlier[near]] == pair[0]
                 first = np.where(forward, earlier[near], later[near])
@@ -154,6 +153,10 @@ class Topology:
         crossing = Crossings.of(pair, ways, np.array([earlier]), np.array([later]))
         passage.learn(gap_s, crossing.lesson())
 
+    def connected(self) -> set[tuple[int, int]]:
+        """Pairs of cameras, in both orders, between which people have been seen to go."""
+        return {pair for a, b in self.passages for pair in ((a, b), (b, a))}
+
     def next_cameras(self, camera: int) -> list[Expected]:
         """Where people who left this camera were seen next, the most probable first; empty before any was."""
         known = {b: value for (a, b), value in self.moves.items() if a == camera}
@@ -171,9 +174,9 @@ class Topology:
         ]
 
     @classmethod
-    def restored(cls, state: list[Any], grounds: Mapping[int, GroundPlane] | None = None) -> Topology:
+    def restored(cls, state: list[Any]) -> Topology:
         """What `state` gave."""
-        topology = cls(grounds)
+        topology = cls()
         topology.passages = {(a, b): Passage.restored(passage) for a, b, passage in state[0]}
         topology.moves = {(a, b): (moves, wait_s) for a, b, moves, wait_s in state[1]}
         return topology

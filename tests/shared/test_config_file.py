@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.config import CameraConfig, Config
+from shared.config import CameraConfig, Config, Homography
 from shared.config_file import Setup, dump, is_recorded, load, load_settings
 from shared.errors import ConfigError
 
@@ -122,6 +122,10 @@ MISTAKES = {
         "cameras.yaml:2: camera 1: start must be a time like",
     ),
     "old start": ("cameras:\n  1: {source: a, start: 1969-12-31}\n", "must not be before 1970"),
+    "bad homography": (
+        "cameras:\n  1: {source: a, homography: [[1, 0, 0], [0, 1, 0], [1, 1, 0]]}\n",
+        "cameras.yaml:2: camera 1: homography must be three rows of three numbers that can be inverted",
+    ),
     "bad fps": ("cameras:\n  1: {source: a, fps: .nan}\n", "cameras.yaml:2: camera 1: fps must be a number"),
     "wrong type": (
         "cameras: {1: {source: a}}\nconfidence: high\n",
@@ -247,6 +251,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), m
     fps=st.none() | st.floats(0.5, 1000),
     confidence=st.floats(0.01, 1.0),
     delivery=st.sampled_from([None, "live", "recorded"]),
+    homography=st.none() | st.floats(0.5, 100).map(lambda v: (v, 0.0, -3.5, 0.1, v, 1e-9, 0.0, 0.001, 1.0)),
 )
 def test_what_is_written_reads_back_the_same(
     *,
@@ -256,11 +261,12 @@ def test_what_is_written_reads_back_the_same(
     fps: float | None,
     confidence: float,
     delivery: object,
+    homography: Homography | None,
 ) -> None:
     start_ns = None if start_us is None else start_us * 1000
     cameras = {
         3: CameraConfig(3, str(tmp_path / "a.mp4"), name, delivery, start_ns, fps),  # type: ignore[arg-type] # any of the three
-        2: CameraConfig(2, "rtsp://camera.example/?a=1#b", name),
+        2: CameraConfig(2, "rtsp://camera.example/?a=1#b", name, homography=homography),
     }
     setup = Setup(cameras, Config(confidence=confidence, models="/m"), {"frames": "tcp://127.0.0.1:1"})
     again = read(tmp_path, dump(setup))

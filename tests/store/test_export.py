@@ -40,6 +40,25 @@ def test_mot_has_the_settled_identity_of_people_who_were_observed(tmp_path: Path
     assert [row.split(",")[:2] for row in mot(tmp_path)] == [["1", "7"], ["1", "8"]]
 
 
+def test_online_mot_has_the_identity_that_was_shown_live_and_nobody_who_had_none_yet(tmp_path: Path) -> None:
+    fill(
+        tmp_path,
+        tracks(stamp(1, 0), [(1, 0), (2, 8)]),
+        tracks(stamp(1, 1), [(1, 9), (2, 8)]),
+        tracks(stamp(1, 2), [(1, 7), (2, 8)], assign=[(1, 7), (2, 6)], observed=[True, False]),
+    )
+    exported = export(tmp_path, "mot", tmp_path / "out", online=True)
+    rows = (tmp_path / "out" / "cam1.txt").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["1", "8"], ["2", "8"], ["2", "9"], ["3", "7"]]
+    assert (exported.rows, exported.left_out) == (4, 0)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "json"])
+def test_only_mot_can_be_exported_online(tmp_path: Path, file_format: str) -> None:
+    with pytest.raises(StorageError, match=f"{file_format} cannot be exported online"):
+        export(tmp_path, file_format, tmp_path / "out", online=True)
+
+
 def test_of_one_identity_twice_in_a_frame_mot_keeps_the_higher_score_and_counts_the_other(
     tmp_path: Path,
 ) -> None:

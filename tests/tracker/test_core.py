@@ -11,8 +11,8 @@ from services.tracker.core import TrackerCore
 from shared.codec import encode
 from shared.config import Config
 from shared.errors import TrackingError
-from shared.messages import End, Features, People, Tracks
-from tests.tracker.scene import HEIGHT, WIDTH, look, people, world
+from shared.messages import End, People, Tracks
+from tests.tracker.scene import look, people, world
 
 
 def tracked(messages: list[People]) -> tuple[TrackerCore, list[Tracks]]:
@@ -127,60 +127,6 @@ def test_the_velocity_and_the_path_follow_the_walk() -> None:
     np.testing.assert_allclose(last.velocities[0], [150, 0], atol=10)
     x, y = last.paths[0, 4]
     assert x == pytest.approx(19 * 15 + 30 + 150, abs=15) and y == pytest.approx(380, abs=10)
-
-
-def test_unsound_boxes_are_dropped_and_counted_and_the_others_tracked() -> None:
-    core = TrackerCore(Config())
-    nasty = [
-        [np.nan, 0, 10, 10],
-        [50, 50, 50, 90],
-        [90, 90, 10, 10],
-        [WIDTH + 5, 0, WIDTH + 50, 100],
-        [0, HEIGHT + 1, 40, HEIGHT + 90],
-        [-np.inf, 0, np.inf, 10],
-    ]
-    for frame in range(5):
-        tracks = core.process(people([*nasty, [100, 100, 160, 280]], frame=frame))
-    assert tracks.track_ids.tolist() == [1]
-    assert core.counters["boxes_dropped"] == 5 * len(nasty)
-
-
-def test_a_frame_that_is_not_later_is_refused_and_counted() -> None:
-    core = TrackerCore(Config())
-    messages = walk(1, 1, range(0, 10))
-    for message in messages:
-        core.process(message)
-    before = core.snapshot()[0]
-    assert len(core.process(messages[5]).track_ids) == 0
-    assert core.counters["frames_refused"] == 1
-    assert core.process(people([[150, 200, 210, 380]], frame=10)).track_ids.tolist() == [1]
-    assert before
-
-
-def test_a_new_session_may_begin_earlier() -> None:
-    core = TrackerCore(Config())
-    for message in walk(1, 1, range(0, 10)):
-        core.process(message)
-    results = [
-        core.process(dataclasses.replace(m, stamp=dataclasses.replace(m.stamp, session=7)))
-        for m in walk(1, 1, range(0, 10))
-    ]
-    assert core.counters["frames_refused"] == 0
-    assert results[-1].track_ids.tolist() == [2]
-
-
-def test_embeddings_of_another_length_are_refused_and_counted() -> None:
-    core = TrackerCore(Config())
-    core.process(walk(1, 1, range(1))[0])
-    core.process(people([[100, 100, 160, 280]], frame=1, vectors=[np.ones(32)]))
-    assert core.counters["embeddings_refused"] == 1
-    unsound = Features(
-        np.array([0, 5], np.int32), np.full((2, 64), np.nan, np.float32), np.ones(2, np.float32)
-    )
-    core.process(
-        dataclasses.replace(people([[100, 100, 160, 280]], frame=2), features={"appearance": unsound})
-    )
-    assert core.counters["embeddings_refused"] == 3
 
 
 def test_a_click_finds_the_foremost_person_and_following_tells_where_they_are() -> None:

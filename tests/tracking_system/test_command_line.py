@@ -184,6 +184,14 @@ def test_export_writes_files_and_names_them(
         assert json.loads((out / "people.json").read_text())["people"][0]["name"] == "Ada"
 
 
+def test_an_online_export_of_what_is_only_settled_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(capsys, "export", data, "--format", "mot", "--online", "--out", tmp_path / "live")
+    assert main(["export", str(data), "--format", "json", "--online", "--out", str(tmp_path / "out")]) == 2
+    assert "json cannot be exported online" in capsys.readouterr().err
+
+
 def test_export_to_an_unknown_format_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["export", str(data), "--format", "xml", "--out", "x"])

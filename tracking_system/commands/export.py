@@ -16,6 +16,7 @@ formats:
 
 example:
   tracking-system export out --format mot --out results
+  tracking-system export out --format mot --online --out live
 """
 
 
@@ -27,11 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="the folder to write to; made if needed"
     )
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="mot: identities as they were shown live, not as later evidence has settled them",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and name them."""
-    exported = export(arguments.folder, arguments.file_format, arguments.out)
+    exported = export(arguments.folder, arguments.file_format, arguments.out, online=arguments.online)
     for file in exported.files:
         print(file)
     if exported.left_out:

@@ -1,0 +1,71 @@
+"""That the benchmarks measure what they say, on worlds small enough to know the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from benchmarks.real_cameras import Lens, Sight, people
+from benchmarks.robustness import Condition, conditions
+from benchmarks.scale import SETTLING_S, day, growth, load
+from benchmarks.simulation import Simulation
+
+
+def lens(x: float, y: float) -> Lens:
+    """A camera at man's height that looks at the middle of the floor."""
+    forward = -np.array([x, y, 0.0]) / np.hypot(x, y)
+    down = np.array([0.0, 0.0, -1.0])
+    turn = np.stack([np.cross(down, forward), down, forward])
+    matrix = np.array([[1000.0, 0, 500], [0, 1000, 500], [0, 0, 1]])
+    return Lens(np.array([x, y, 1500.0]), turn, matrix, np.zeros(4))
+
+
+CAMERAS = [lens(5000, 0), lens(0, 6000), lens(-4000, -3000)]
+
+
+def sight(camera: int, track: int, places_mm: list[list[float]]) -> Sight:
+    eye = CAMERAS[camera - 1]
+    seen = (np.array(places_mm) - eye.centre) @ eye.turn.T @ eye.matrix.T
+    rays = eye.ray(seen[:, :2] / seen[:, 2:])
+    return Sight(camera, track, dict(enumerate(rays)), {"settled": Counter({1: 1})})
+
+
+def test_tracks_of_one_person_in_several_cameras_are_found_by_the_calibration_alone() -> None:
+    walks = [[[20.0 * n, 0.0, 1000.0] for n in range(20)], [[0.0, 700 - 20.0 * n, 1100.0] for n in range(20)]]
+    found = [sight(c, 10 * c + who, walks[who]) for c in (1, 2, 3) for who in (0, 1)]
+    groups = people(found, CAMERAS)
+    assert sorted(sorted(each.track for each in group) for group in groups) == [[10, 20, 30], [11, 21, 31]]
+
+
+def test_a_track_that_breaks_belongs_to_the_same_person_in_both_parts() -> None:
+    walk = [[20.0 * n, 0.0, 1000.0] for n in range(40)]
+    whole = [sight(camera, camera, walk) for camera in (1, 2, 3)]
+    late = sight(3, 4, walk)
+    whole[2].rays = {frame: ray for frame, ray in whole[2].rays.items() if frame < 20}
+    late.rays = {frame: ray for frame, ray in late.rays.items() if frame >= 20}
+    (group,) = people([*whole, late], CAMERAS)
+    assert {each.track for each in group} == {1, 2, 3, 4}
+
+
+def test_daylight_leaves_a_picture_as_it_is_and_a_lamp_makes_it_redder_and_gamma_darker() -> None:
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    assert (Condition("as it is").change(grey) == grey).all()
+    blue, green, red = Condition("3000 K", temperature_k=3000).change(grey)[0, 0]
+    assert blue < green == 100 < red
+    assert (Condition("gamma 2.5", gamma=2.5).change(grey) < 30).all()
+    assert len({condition.name for condition in conditions(quick=False)}) == 16
+
+
+def test_a_small_site_is_measured_from_start_to_end() -> None:
+    under = load(Simulation(2, 2, 10.0), 5.0, 10.0, 60.0)
+    assert under.complete and under.frames == 200 and under.factor > 0
+    assert under.online is not None and under.settled is not None and under.settled > 50
+    assert not load(Simulation(2, 2, 10.0), 5.0, 10.0, 0.01).complete
+    first, second = day(2, 2, 3 * SETTLING_S, 1)
+    assert first.people <= second.people and first.identities <= second.identities
+    assert second.settled > 50 and second.state_kb > 0
+
+
+def test_a_cost_that_doubles_with_people_grows_with_their_first_power() -> None:
+    assert growth({10: (1.0, 1.0), 20: (2.0, 1.0)}) == 1.0
