@@ -109,6 +109,23 @@ def test_where_nothing_fits_the_gpu_is_left_for_the_cpu_and_this_is_said_aloud(
     assert "runs on the CPU from now on, which takes seconds a frame" in caplog.text
 
 
+def test_a_network_that_takes_one_size_only_leaves_the_gpu_when_one_item_does_not_fit(
+    embedder: ResNetEmbedder, images: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = embedder.embed(images)
+    pretend_gpu(embedder, monkeypatch)
+    tried: list[int] = []
+
+    def cramped(values: Any) -> Any:
+        tried.append(len(values))
+        raise no_memory()
+
+    monkeypatch.setattr(embedder._run.exact.layer1, "forward", cramped)
+    np.testing.assert_array_equal(embedder.embed(images), expected)
+    assert tried == [3, 1]
+    assert embedder.counts == {"resnet50_batch_halved": 1, "resnet50_moved_to_cpu": 1}
+
+
 @pytest.mark.parametrize("network", ["detector", "embedder"])
 def test_when_the_gpu_is_lost_the_same_batch_is_computed_on_the_cpu(
     network: str,
