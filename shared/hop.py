@@ -162,7 +162,7 @@ class Hop:
     def _open(self, opened: Opened) -> Begun | None:
         stream = opened.stream
         if stream not in self._known:
-            self.refuse(stream, f"camera {stream} is not in this {self._name}'s configuration")
+            self.refuse(stream, f"camera {stream} is not in the configuration of this {self._name}")
             return None
         known = self.streams.get(stream)
         if known is not None and known.session == opened.session and not known.accepted:

@@ -126,4 +126,4 @@ def test_a_camera_that_the_tracker_refuses_is_told_why_and_the_others_go_on(
 def test_a_camera_that_is_not_configured_is_refused_by_name(endpoints: Endpoints, context: Context) -> None:
     stranger = Camera(context, endpoints.frames, 9)
     pump_until(lambda: bool(stranger.refusal), stranger.pump)
-    assert "camera 9 is not in this detector's configuration" in stranger.refusal
+    assert "camera 9 is not in the configuration of this detector" in stranger.refusal

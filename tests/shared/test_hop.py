@@ -118,7 +118,7 @@ def test_a_recorded_stream_waits_for_the_next_service_and_a_live_one_does_not(li
 def test_a_stream_that_is_not_known_is_refused_by_name_and_counted(line: Line) -> None:
     line.sender.open(9, 7, live=False)
     line.until(lambda: 9 in line.refused)
-    assert "camera 9 is not in this middle's configuration" in line.refused[9]
+    assert "camera 9 is not in the configuration of this middle" in line.refused[9]
     assert line.hop.refused == 1 and line.events == []
 
 
