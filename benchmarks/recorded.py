@@ -19,7 +19,7 @@ import numpy as np
 from services.detector.decode import decode as decode_jpeg
 from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
-from services.detector.family import Image
+from services.detector.picture import Image
 from services.ingest.jpeg import JpegEncoder
 from services.ingest.motion import MotionEstimator
 from services.tracker.core import TrackerCore
