@@ -21,7 +21,10 @@ from shared.config import Config
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Tracks
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+SETTLE_S = 2.0
+"""After so long it is settled who was where."""
+
 MAX_NAME = 200
 
 _COUNTERS = (
@@ -47,12 +50,15 @@ class TrackerCore:
 
     def __init__(self, config: Config, cameras: Iterable[int] = ()) -> None:
         self._config = config
-        self._cameras = {camera: CameraTracker(camera, config.max_track_age) for camera in sorted(cameras)}
+        self._cameras = {camera: self._camera(camera) for camera in sorted(cameras)}
         self._gallery = Gallery(config.similarity_threshold)
         self._next_track = 1
         self._dimensions = 0
         self._sessions: dict[int, int] = {}
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
+
+    def _camera(self, camera: int) -> CameraTracker:
+        return CameraTracker(camera, self._config.max_track_age, SETTLE_S)
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -67,7 +73,7 @@ class TrackerCore:
         t_ns = stamp.t_ns + people.clock_offset_ns
         camera = self._cameras.get(stamp.camera)
         if camera is None:
-            camera = self._cameras[stamp.camera] = CameraTracker(stamp.camera, self._config.max_track_age)
+            camera = self._cameras[stamp.camera] = self._camera(stamp.camera)
         if camera.t_ns is not None and t_ns <= camera.t_ns:
             if stamp.session == self._sessions.get(stamp.camera):
                 self.counters["frames_refused"] += 1
@@ -83,6 +89,8 @@ class TrackerCore:
         )
         self._next_track += len(started)
         self.counters["tracks"] += len(started)
+        for track in camera.vanished:
+            self._gallery.tracks.pop(track.track_id, None)
         for track in camera.tracks:
             if track.confirmed and track.last_ns == t_ns:
                 self._gallery.see(track, camera.size_px)
@@ -144,10 +152,10 @@ class TrackerCore:
             stamp=stamp,
             track_ids=np.array([track.track_id for track in tracks], np.int64),
             identity_ids=np.array([track.identity for track in tracks], np.int64),
-            boxes=camera.filters.boxes()[rows].astype(np.float32),
+            boxes=camera.boxes(rows).astype(np.float32),
             scores=np.array([track.score for track in tracks], np.float32),
             observed=np.array([track.last_ns == camera.t_ns for track in tracks], np.bool_),
-            velocities=camera.filters.velocity[rows, :2].astype(np.float32),
+            velocities=camera.velocities(rows).astype(np.float32),
             paths=camera.paths(rows),
             assignments=np.array(changes, np.int64).reshape(-1, 2),
         )
@@ -185,7 +193,7 @@ class TrackerCore:
         if tracker is None:
             return None
         rows = tracker.shown()
-        boxes = tracker.filters.boxes()[rows]
+        boxes = tracker.boxes(rows)
         hit = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
         there = [
             (bottom, tracker.tracks[row].identity)
@@ -221,7 +229,7 @@ class TrackerCore:
         """All that must be remembered: the active state, and identities changed since the last snapshot."""
         tracks: dict[int, Track] = dict(self._gallery.tracks)
         for camera in self._cameras.values():
-            tracks.update({track.track_id: track for track in camera.tracks})
+            tracks.update({track.track_id: track for track in camera.known()})
         state = pack(
             {
                 "version": STATE_VERSION,
@@ -262,7 +270,7 @@ class TrackerCore:
         core = cls(config)
         tracks = {track.track_id: track for track in map(Track.restored, content["tracks"])}
         for each in content["cameras"]:
-            camera = CameraTracker.restored(each, config.max_track_age, tracks)
+            camera = CameraTracker.restored(each, config.max_track_age, SETTLE_S, tracks)
             core._cameras[camera.camera] = camera
         people = [unpack(identities[identity]) for identity in sorted(identities)]
         core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)

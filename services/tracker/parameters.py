@@ -1,0 +1,76 @@
+"""What the tracker of a camera takes for granted about people, cameras and detectors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Parameters(NamedTuple):
+    """One set for every camera; lengths in heights of the person's box, times in seconds.
+
+    speed, growth: standard deviation of a person's velocity, and of the change of width and height, in
+        heights/s.
+    persistence_s: time in which a velocity loses 1 - 1/e of its memory (Ornstein-Uhlenbeck).
+    jolt: random walk of the place beside the velocity, in heights/s^0.5.
+    place, shape: standard deviation of a sound detection's centre and of its width and height.
+    flow: standard deviation of a velocity read from optical flow.
+    freedom: degrees of freedom of the Student distribution that stands for the innovation.
+    gate: squared Mahalanobis distance beyond which a detection is never the track's.
+    newcomers: expected newcomers and false detections a frame, what a continued track is weighed against.
+    border, door: how many times more newcomers appear nearer to the border than this.
+    shapes: range of widths times range of heights that newcomers have, in heights squared.
+    survival_s: mean time for which a person who is not seen can still be expected where motion leads.
+    miss: what a second without a detection takes from the likelihood of a track in the picture.
+    doubt: how much less a track that is not confirmed counts.
+    strong: calibrated score from which a detection may start a track.
+    weak_s: a weak detection continues only what was seen so recently.
+    confirmation: sum of calibrated scores that a track must collect before it is reported.
+    tentative_s: a track that is not confirmed is forgotten after so long without a detection.
+    outside_s: who is not seen where motion leads out of the picture is forgotten after so long.
+    twin: overlap (IoU) with a detection that has a track from which another starts none.
+    hypotheses: global hypotheses kept at most.
+    margin: log-likelihood by which a hypothesis may be behind the best.
+    switch: log-likelihood by which another must lead before it is shown.
+    scan_s: hypotheses that disagree about what was so long ago are pruned to the shown one's opinion.
+    coast_s: how long the predicted box of an unseen person is shown.
+    shake: standard deviation of the camera's own unmeasured motion, in heights of people a second^0.5.
+    """
+
+    speed: float = 0.5
+    growth: float = 0.3
+    persistence_s: float = 8.0
+    jolt: float = 0.02
+    place: float = 0.04
+    shape: float = 0.08
+    flow: float = 0.5
+    freedom: float = 4.0
+    gate: float = 45.0
+    newcomers: float = 5.0
+    border: float = 3.0
+    door: float = 0.1
+    shapes: float = 0.15
+    survival_s: float = 2.0
+    miss: float = 0.5
+    doubt: float = 1.0
+    settle: float = 0.05
+    slope: float = 0.9
+    offset: float = -2.1
+    strong: float = -1.0
+    start: float = -2.0
+    hit: float = 0.5
+    lost: float = 3.0
+    rich: float = 8.0
+    weak_s: float = 0.4
+    confirmation: float = 3.0
+    tentative_s: float = 0.4
+    outside_s: float = 2.0
+    twin: float = 0.7
+    hypotheses: int = 12
+    margin: float = 6.0
+    switch: float = 1.0
+    scan_s: float = 1.0
+    coast_s: float = 0.4
+    shake: float = 0.3
+
+
+DEFAULT = Parameters()
