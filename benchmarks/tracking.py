@@ -180,9 +180,9 @@ PEERS: dict[str, tuple[Callable[..., Tracker], str, str, dict[str, Any]]] = {
     "ByteTrack (trackers)": (roboflow, "trackers", "ByteTrackTracker", {}),
     "OC-SORT (trackers)": (roboflow, "trackers", "OCSORTTracker", {}),
     "SORT (trackers)": (roboflow, "trackers", "SORTTracker", {}),
-    "BoT-SORT (boxmot)": (boxmot, "boxmot", "BotSort", {"with_reid": False, "use_cmc": False}),
-    "BoostTrack (boxmot)": (boxmot, "boxmot", "BoostTrack", {"with_reid": False, "use_cmc": False}),
-    "OccluBoost (boxmot)": (boxmot, "boxmot", "OccluBoost", {"with_reid": False, "use_cmc": False}),
+    "BoT-SORT (boxmot)": (boxmot, "boxmot", "BotSort", {"use_embeddings": False, "use_cmc": False}),
+    "BoostTrack (boxmot)": (boxmot, "boxmot", "BoostTrack", {"use_embeddings": False, "use_cmc": False}),
+    "OccluBoost (boxmot)": (boxmot, "boxmot", "OccluBoost", {"use_embeddings": False, "use_cmc": False}),
 }
 
 

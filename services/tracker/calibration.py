@@ -21,7 +21,7 @@ from services.tracker.parameters import Parameters
 STEEPEST = 6.9
 """Raw log-odds beyond which a score says no more (a probability of 0.999)."""
 
-SURE, SURE_SHARE = 4.5, 0.75
+SURE, SURE_SHARE = 4.7, 0.75
 """The raw log-odds that this share of scores does not exceed where the line was measured."""
 
 LENIENCE = 2.5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.tracker.hypothesis import compact, expand, grow, prune
 from services.tracker.kalman import Float64, predict, warp
 from services.tracker.leaves import CONFIRMED, DETECTION, FIRST_NS, LAST_NS, PARENT, TREE, Int64, Leaves
-from services.tracker.likelihood import newcomers, pair_scores
+from services.tracker.likelihood import newcomers, pair_costs
 from services.tracker.parameters import Parameters
 
 
@@ -55,8 +55,8 @@ class Generation(NamedTuple):
 class Forest:
     """Track trees and the hypotheses over them.
 
-    members: (H, N) int64 leaves of each hypothesis, of which the first sizes[h] count.  scores: (H,)
-    log-likelihoods, the best 0.  parted: (H, H) when each two parted.  shown: the one to believe now.
+    members: (H, N) int64 leaves of each hypothesis, of which the first sizes[h] count.  costs: (H,)
+    minus log-likelihoods, the best 0.  parted: (H, H) when each two parted.  shown: the one to believe now.
     past: the last frames, oldest first, the newest being now.
     """
 
@@ -66,7 +66,7 @@ class Forest:
         self.leaves = Leaves.none()
         self.members: Int64 = np.empty((1, 0), np.int64)
         self.sizes: Int64 = np.zeros(1, np.int64)
-        self.scores: Float64 = np.zeros(1)
+        self.costs: Float64 = np.zeros(1)
         self.parted: Int64 = np.zeros((1, 1), np.int64)
         self.shown = 0
         self.tree = 1
@@ -110,25 +110,25 @@ class Forest:
             leaves = leaves._replace(looks=np.zeros((len(leaves.state), dimensions)))
         sigma = self.sigma
         new = newcomers(evidence.boxes, evidence.centres, width, height, p)
-        score = pair_scores(
+        cost = pair_costs(
             leaves.state, leaves.tags, leaves.looks, evidence.centres, evidence.noise, sigma,
             np.minimum(evidence.belief, 0.0), evidence.strong, new, evidence.vectors, evidence.quality, same, different, t_ns, age_s, p,
         )
         miss = np.where(leaves.tags[:, CONFIRMED] != 0, p.miss * dt_s, 0.0)
         miss[(t_ns - leaves.tags[:, LAST_NS]) * 1e-9 > 1.0] = 0.0
-        parents, columns, cost = expand(score, miss, self.members, self.sizes, self.scores, p)
+        parents, columns, costs = expand(cost, miss, self.members, self.sizes, self.costs, p)
         state, tags, looks, members, sizes, self.tree = grow(
             leaves.state, leaves.tags, leaves.looks, self.members, self.sizes, parents, columns,
             evidence.boxes, evidence.centres, evidence.noise, sigma, evidence.scores, evidence.belief,
             evidence.strong, evidence.flow, evidence.vectors, evidence.quality,
             t_ns, dt_s, width, height, max(age_s, self.memory_s), self.tree, p,
         )  # fmt: skip
-        kept, place, parted = prune(members, sizes, -cost, parents, self.parted, self.shown, t_ns, p)
+        kept, place, parted = prune(members, sizes, costs, parents, self.parted, self.shown, t_ns, p)
         before = parents[kept[place]]
         since = None if before == self.shown else int(self.parted[before, self.shown])
         state, tags, looks, self.members, self.sizes = compact(state, tags, looks, members, sizes, kept)
         self.leaves = Leaves(state, tags, looks)
-        self.scores = cost[0] - cost[kept]
+        self.costs = costs[kept] - costs[0]
         self.parted, self.shown = parted, int(place)
         self.past.append(Generation(t_ns, dt_s, affine, state, tags, evidence.vectors, evidence.quality))
         while (t_ns - self.past[0].t_ns) * 1e-9 > self.memory_s:
@@ -170,7 +170,7 @@ class Forest:
             list(self.leaves),
             self.members,
             self.sizes,
-            self.scores,
+            self.costs,
             self.parted,
             self.shown,
             self.tree,
@@ -181,7 +181,7 @@ class Forest:
     def restored(cls, state: list[Any], parameters: Parameters, memory_s: float) -> Forest:
         """What `state` gave."""
         forest = cls(parameters, memory_s)
-        leaves, forest.members, forest.sizes, forest.scores, forest.parted, *rest = state
+        leaves, forest.members, forest.sizes, forest.costs, forest.parted, *rest = state
         forest.shown, forest.tree, past = rest
         forest.leaves = Leaves(*leaves)
         forest.past = deque(Generation(*generation) for generation in past)

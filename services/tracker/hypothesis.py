@@ -39,17 +39,17 @@ SMOOTHING = 0.8
 
 @compiled
 def expand(
-    score: Float64, miss: Float64, members: Int64, sizes: Int64, scores: Float64, p: Parameters
+    cost: Float64, miss: Float64, members: Int64, sizes: Int64, bases: Float64, p: Parameters
 ) -> tuple[Int64, Int64, Float64]:
     """The best continuations of all hypotheses by one frame's detections.
 
-    score: (L, M) as `pair_scores` gives.  miss: (L,) what a leaf without a detection loses.  members:
-    (H, N) the leaves of each hypothesis, of which the first sizes[h] count.  scores: (H,)
-    log-likelihoods.  Returns (K,) the parent of each, (K, N) the detection of each member (-1: none) and
-    (K,) log-likelihoods, best first.
+    cost: (L, M) what `pair_costs` gives.  miss: (L,) what a leaf without a detection costs.  members:
+    (H, N) the leaves of each hypothesis, of which the first sizes[h] count.  bases: (H,) what each has
+    cost.  Returns (K,) the parent of each, (K, N) the detection of each member (-1: none) and (K,) costs,
+    lowest first.
     """
-    most = p.hypotheses if score.size <= MOST_PAIRS else 1
-    return k_best(-score, miss, members, sizes, -scores, most, p.margin)
+    most = p.hypotheses if cost.size <= MOST_PAIRS else 1
+    return k_best(cost, miss, members, sizes, bases, most, p.margin)
 
 
 @compiled
@@ -145,7 +145,7 @@ def grow(
     new_looks = np.zeros((count, looks.shape[1]))
     share = 1.0 - np.exp(-dt_s / p.settle)
     for leaf in range(count):
-        parent, j = origin[leaf]
+        parent, j = origin[leaf, 0], origin[leaf, 1]
         row, tag = new_state[leaf], new_tags[leaf]
         if parent < 0:
             begin(row, centres[j], noise[j], sigma, p)
@@ -153,9 +153,12 @@ def grow(
             tag[TREE], tag[FIRST_NS], tag[HITS], tag[CONFIRMED], tag[KNOWN] = tree, t_ns, 0, 0, 0
             tree += 1
         else:
-            row[:] = state[parent]
-            tag[:] = tags[parent]
-            new_looks[leaf] = looks[parent]
+            for d in range(WIDTH):
+                row[d] = state[parent, d]
+            for d in range(TAGS):
+                tag[d] = tags[parent, d]
+            for d in range(looks.shape[1]):
+                new_looks[leaf, d] = looks[parent, d]
             if j >= 0:
                 update(row, centres[j], noise[j], sigma)
         tag[PARENT], tag[DETECTION] = parent, j
@@ -169,7 +172,7 @@ def grow(
         if row[EVIDENCE] >= p.confirmation:
             tag[CONFIRMED] = 1
         if dt_s > 0.0 and np.isfinite(flow[j, 0]) and np.isfinite(flow[j, 1]):
-            update_velocity(row, flow[j] / dt_s, p)
+            update_velocity(row, flow[j, 0] / dt_s, flow[j, 1] / dt_s, p)
         if quality[j] > 0.0:
             look = new_looks[leaf]
             keep = 1.0 - (1.0 - SMOOTHING) * quality[j] if tag[KNOWN] else 0.0
@@ -177,15 +180,22 @@ def grow(
             for d in range(len(look)):
                 look[d] = keep * look[d] + (1.0 - keep) * vectors[j, d]
                 length += look[d] * look[d]
-            look /= max(np.sqrt(length), 1e-12)
+            for d in range(len(look)):
+                look[d] /= max(np.sqrt(length), 1e-12)
             tag[KNOWN] = 1
     return new_state, new_tags, new_looks, new_members, new_sizes, tree
 
 
 @compiled
 def prune(
-    members: Int64, sizes: Int64, scores: Float64, parents: Int64, parted: Int64, shown: int,
-    t_ns: int, p: Parameters,
+    members: Int64,
+    sizes: Int64,
+    costs: Float64,
+    parents: Int64,
+    parted: Int64,
+    shown: int,
+    t_ns: int,
+    p: Parameters,
 ) -> tuple[Int64, int, Int64]:
     """Which hypotheses stay, which of them is shown, and when each two of them parted.
 
@@ -201,7 +211,7 @@ def prune(
     for h in range(k):
         if loyal < 0 and parents[h] == shown:
             loyal = h
-    now = loyal if loyal >= 0 and scores[best] - scores[loyal] < p.switch else best
+    now = loyal if loyal >= 0 and costs[loyal] - costs[best] < p.switch else best
     stays = np.zeros(k, np.bool_)
     for h in range(k):
         old = h != now and parents[h] != parents[now] and (t_ns - apart[h, now]) * 1e-9 > p.scan_s
@@ -216,11 +226,15 @@ def prune(
                 if same:
                     break
         stays[h] = h == now or not (old or same)
-    kept = np.flatnonzero(stays)
-    place = 0
-    for i in range(len(kept)):
-        if kept[i] == now:
-            place = i
+    kept = np.empty(k, np.int64)
+    count, place = 0, 0
+    for h in range(k):
+        if stays[h]:
+            if h == now:
+                place = count
+            kept[count] = h
+            count += 1
+    kept = kept[:count]
     table = np.empty((len(kept), len(kept)), np.int64)
     for a in range(len(kept)):
         for b in range(len(kept)):
@@ -251,6 +265,14 @@ def compact(
                 rows[count] = leaf
                 count += 1
             new_members[a, i] = place[leaf]
-    rows = rows[:count]
-    return state[rows], tags[rows], looks[rows], new_members, new_sizes
+    new_state, new_tags = np.empty((count, WIDTH)), np.empty((count, TAGS), np.int64)
+    new_looks = np.empty((count, looks.shape[1]))
+    for leaf in range(count):
+        for d in range(WIDTH):
+            new_state[leaf, d] = state[rows[leaf], d]
+        for d in range(TAGS):
+            new_tags[leaf, d] = tags[rows[leaf], d]
+        for d in range(looks.shape[1]):
+            new_looks[leaf, d] = looks[rows[leaf], d]
+    return new_state, new_tags, new_looks, new_members, new_sizes
 

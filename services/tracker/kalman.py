@@ -111,14 +111,14 @@ def update(row: Float64, measured: Float64, noise: float, sigma: Float64) -> Non
 
 
 @compiled
-def update_velocity(row: Float64, velocity: Float64, p: Parameters) -> None:
-    """Correct the centre's velocity of one row with (2,) pixels/s read from optical flow, in place."""
+def update_velocity(row: Float64, vx: float, vy: float, p: Parameters) -> None:
+    """Correct the centre's velocity of one row with pixels/s read from optical flow, in place."""
     r = (max(row[3], MIN_HEIGHT_PX) * p.flow) ** 2
     for axis in range(2):
         k = VARIANCE + 3 * axis
         pp, pv, vv = row[k], row[k + 1], row[k + 2]
         s = vv + r
-        e = velocity[axis] - row[VELOCITY + axis]
+        e = (vx if axis == 0 else vy) - row[VELOCITY + axis]
         row[axis] += pv / s * e
         row[VELOCITY + axis] += vv / s * e
         row[k] = pp - pv / s * pv

@@ -45,7 +45,7 @@ def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: 
 
 
 @compiled
-def pair_scores(
+def pair_costs(
     state: Float64,
     tags: Int64,
     looks: Float64,
@@ -63,14 +63,14 @@ def pair_scores(
     age_s: float,
     p: Parameters,
 ) -> Float64:
-    """(L, M) log-likelihood ratio of each leaf continuing with each detection, minus infinity if never.
+    """(L, M) what it costs that a leaf continues with a detection: minus the log-likelihood ratio, or infinity.
 
     The innovation is heavy-tailed because detectors jump: a multivariate Student distribution (Roth et al.
     2013).  belief: (M,) log-odds of each detection being somebody, as far as its score tells.  same,
     different: mean and standard deviation of the cosines of one person and of two.
     """
     n, m = len(state), len(centres)
-    out = np.full((n, m), -np.inf)
+    out = np.full((n, m), np.inf)
     low, high = min(same[0], different[0]), max(same[0], different[0])
     for i in range(n):
         row = state[i]
@@ -105,7 +105,7 @@ def pair_scores(
                 ratio = ((c - different[0]) / different[1]) ** 2 / 2.0 - ((c - same[0]) / same[1]) ** 2 / 2.0
                 ratio += math.log(different[1] / same[1])
                 score += quality[j] * min(max(ratio, -BOUND), BOUND)
-            out[i, j] = score
+            out[i, j] = -score
     return out
 
 

@@ -105,6 +105,48 @@ def _loss(cost: Float64, without: Float64, columns: Int64, u: Float64, v: Float6
 
 
 @compiled
+def _gather(
+    cost: Float64, without: Float64, rows: Int64, n: int, part: Float64, free: Float64
+) -> None:
+    """Copy the first n of `rows` of `cost` and `without` to `part` and `free`."""
+    for i in range(n):
+        free[i] = without[rows[i]]
+        for j in range(cost.shape[1]):
+            part[i, j] = cost[rows[i], j]
+
+
+@compiled
+def _fix(part: Float64, free: Float64, n: int, row: int, column: int) -> float:
+    """Leave a row only what it has, and that to no other row; returns what it costs."""
+    own = free[row] if column < 0 else part[row, column]
+    for j in range(part.shape[1]):
+        if j != column:
+            part[row, j] = np.inf
+    if column >= 0:
+        free[row] = np.inf
+        for i in range(n):
+            if i != row:
+                part[i, column] = np.inf
+    return own
+
+
+@compiled
+def _rank(total: Float64, among: NDArray[np.bool_], count: int, rank: int) -> float:
+    """The rank-th lowest of the totals that are among those wanted, infinite where there are fewer."""
+    for i in range(count):
+        if among[i]:
+            not_above = 0
+            below = 0
+            for other in range(count):
+                if among[other]:
+                    not_above += total[other] <= total[i]
+                    below += total[other] < total[i]
+            if below < rank <= not_above:
+                return total[i]
+    return np.inf
+
+
+@compiled
 def k_best(
     cost: Float64, without: Float64, members: Int64, sizes: Int64, bases: Float64, k: int, margin: float
 ) -> tuple[Int64, Int64, Float64]:
@@ -127,11 +169,12 @@ def k_best(
     banned = np.zeros((room, m + 1), np.bool_)  # what the row behind them must not have; the last: nothing
     us, vs = np.zeros((room, most)), np.zeros((room, m))
     open_ = np.zeros(room, np.bool_)
+    part, free = np.empty((most, m)), np.empty(most)
     count = 0
     for q in range(problems):
         n = sizes[q]
-        rows = members[q, :n]
-        value = bases[q] + solve(cost[rows], without[rows], column_of[count, :n], us[count, :n], vs[count])
+        _gather(cost, without, members[q], n, part, free)
+        value = bases[q] + solve(part[:n], free[:n], column_of[count, :n], us[count, :n], vs[count])
         if value < np.inf:
             problem_of[count], total[count], open_[count] = q, value, True
             count += 1
@@ -149,60 +192,52 @@ def k_best(
         results += 1
         if results == k:
             break
-        # Only what is better than the results that are sure to come is worth solving.
-        limit = total[found[0]] + margin
-        better = np.sort(total[:count][open_[:count]])
-        if len(better) >= k - results:
-            limit = min(limit, better[k - results - 1])
-        q = problem_of[node]
-        n = sizes[q]
-        rows = members[q, :n]
-        part, free = cost[rows], without[rows]
+        q, n, first = problem_of[node], sizes[problem_of[node]], fixed[node]
+        _gather(cost, without, members[q], n, part, free)
         prefix = bases[q]
         for i in range(n):
             column = column_of[node, i]
-            if i >= fixed[node]:
-                ban = np.zeros(m + 1, np.bool_)
-                if i == fixed[node]:
-                    ban[:] = banned[node]
-                    for j in range(m):
-                        if ban[j]:
-                            part[i, j] = np.inf
-                    if ban[m]:
-                        free[i] = np.inf
+            if i < first:
+                prefix += _fix(part, free, n, i, column)
+                continue
+            if i == first:
+                for j in range(m):
+                    if banned[node, j]:
+                        part[i, j] = np.inf
+                if banned[node, m]:
+                    free[i] = np.inf
+            # Only what is better than the results that are sure to come is worth solving.
+            limit = min(total[found[0]] + margin, _rank(total, open_, count, k - results))
+            loss = _loss(
+                part[first:n], free[first:n], column_of[node, first:n], us[node, first:n], vs[node], i - first
+            )
+            if low + loss <= limit:
                 own = free[i] if column < 0 else part[i, column]
-                if low + _loss(
-                    part[fixed[node] :], free[fixed[node] :], column_of[node, fixed[node] : n],
-                    us[node, fixed[node] : n], vs[node], i - fixed[node],
-                ) <= limit:
-                    ban[column if column >= 0 else m] = True
-                    if column >= 0:
-                        part[i, column] = np.inf
-                    else:
-                        free[i] = np.inf
-                    column_of[count, :i] = column_of[node, :i]
-                    value = prefix + solve(
-                        part[i:], free[i:], column_of[count, i:n], us[count, i:n], vs[count]
-                    )
-                    if value <= limit:
-                        problem_of[count], total[count], fixed[count] = q, value, i
-                        banned[count], open_[count] = ban, True
-                        count += 1
-                    else:
-                        column_of[count, :] = -1
-                    if column >= 0:
-                        part[i, column] = own
-                    else:
-                        free[i] = own
-            prefix += free[i] if column < 0 else part[i, column]
-            # From here on this row is fixed.
-            for j in range(m):
-                if j != column:
-                    part[i, j] = np.inf
-            if column >= 0:
-                free[i] = np.inf
-                for other in range(n):
-                    if other != i:
-                        part[other, column] = np.inf
-    chosen = found[:results]
-    return problem_of[chosen], column_of[chosen], total[chosen]
+                if column < 0:
+                    free[i] = np.inf
+                else:
+                    part[i, column] = np.inf
+                value = prefix + solve(
+                    part[i:n], free[i:n], column_of[count, i:n], us[count, i:n], vs[count]
+                )
+                if value <= limit:
+                    problem_of[count], total[count], fixed[count], open_[count] = q, value, i, True
+                    for other in range(i):
+                        column_of[count, other] = column_of[node, other]
+                    for j in range(m + 1):
+                        banned[count, j] = i == first and banned[node, j]
+                    banned[count, column if column >= 0 else m] = True
+                    count += 1
+                if column < 0:
+                    free[i] = own
+                else:
+                    part[i, column] = own
+            prefix += _fix(part, free, n, i, column)
+    problems_found, columns_found = np.empty(results, np.int64), np.full((results, most), -1, np.int64)
+    totals_found = np.empty(results)
+    for i in range(results):
+        node = found[i]
+        problems_found[i], totals_found[i] = problem_of[node], total[node]
+        for row in range(sizes[problem_of[node]]):
+            columns_found[i, row] = column_of[node, row]
+    return problems_found, columns_found, totals_found

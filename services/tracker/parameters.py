@@ -36,7 +36,7 @@ class Parameters(NamedTuple):
     shake: standard deviation of the camera's own unmeasured motion, in heights of people a second^0.5.
     """
 
-    speed: float = 0.5
+    speed: float = 0.65
     growth: float = 0.3
     persistence_s: float = 8.0
     jolt: float = 0.02
@@ -45,7 +45,7 @@ class Parameters(NamedTuple):
     flow: float = 0.5
     freedom: float = 4.0
     gate: float = 45.0
-    newcomers: float = 5.0
+    newcomers: float = 4.0
     border: float = 3.0
     door: float = 0.1
     shapes: float = 0.15
@@ -56,12 +56,12 @@ class Parameters(NamedTuple):
     slope: float = 0.9
     offset: float = -2.1
     strong: float = -1.0
-    start: float = -2.0
-    hit: float = 0.5
+    start: float = -2.5
+    hit: float = 0.65
     lost: float = 3.0
     rich: float = 8.0
     weak_s: float = 0.4
-    confirmation: float = 3.0
+    confirmation: float = 2.0
     tentative_s: float = 0.4
     outside_s: float = 2.0
     twin: float = 0.7
@@ -70,7 +70,7 @@ class Parameters(NamedTuple):
     switch: float = 1.0
     scan_s: float = 1.0
     coast_s: float = 0.4
-    shake: float = 0.3
+    shake: float = 0.25
 
 
 DEFAULT = Parameters()

@@ -32,7 +32,10 @@ class Settled(NamedTuple):
 
 
 class Settler:
-    """Settles the frames of one forest, each once, in order, at most `delay_s` after it was taken in."""
+    """Settles the frames of one forest, each once, in order, at most `delay_s` after it was taken in.
+
+    With a delay of 0 nothing is settled.
+    """
 
     def __init__(self, forest: Forest, delay_s: float) -> None:
         self._forest = forest
@@ -60,9 +63,11 @@ class Settler:
 
     def flush(self) -> list[Settled]:
         """All that is left, at the end of the stream."""
-        return self._settle(None)
+        return self._settle(None) if self._delay_s > 0 else []
 
     def _oldest_ns(self) -> int | None:
+        if self._delay_s <= 0:
+            return None
         times = (each.t_ns for each in self._forest.past)
         return next((t_ns for t_ns in times if self.done_ns is None or t_ns > self.done_ns), None)
 
