@@ -93,7 +93,9 @@ def load(folder: Path) -> Sequence:
 
 def scored(sequence: Sequence, result: dict[int, Rows], seconds: float) -> Score:
     """Compare with the truth."""
-    given = {frame: (rows[:, 0].astype(int).tolist(), rows[:, 1:5].tolist()) for frame, rows in result.items()}
+    given = {
+        frame: (rows[:, 0].astype(int).tolist(), rows[:, 1:5].tolist()) for frame, rows in result.items()
+    }
     align = motrics.preprocess_motchallenge if sequence.classes else motrics.align_frames
     aligned = align(sequence.truth, given)
     clear = motrics.compute_clear(*aligned)
@@ -112,7 +114,7 @@ Tracker = Callable[[Sequence], tuple[dict[int, Rows], float]]
 
 
 def ours(settle_s: float, parameters: Parameters = DEFAULT) -> Tracker:
-    """This project's."""
+    """The tracker of this project."""
 
     def track(sequence: Sequence) -> tuple[dict[int, Rows], float]:
         tracker = FileTracker(sequence.fps, sequence.size_px, settle_s, parameters)
@@ -158,9 +160,7 @@ def boxmot(name: str, **settings: Any) -> Tracker:
         tracker = made(**settings)
         width, height = sequence.size_px
         blank = np.zeros((height, width, 3), np.uint8)
-        given = [
-            np.column_stack([boxes, scores, np.zeros(len(boxes))]) for boxes, scores in sequence.frames
-        ]
+        given = [np.column_stack([boxes, scores, np.zeros(len(boxes))]) for boxes, scores in sequence.frames]
         began_s = time.perf_counter()
         found = [np.asarray(tracker.update(each, blank)) for each in given]
         seconds = time.perf_counter() - began_s
@@ -187,7 +187,7 @@ PEERS: dict[str, tuple[Callable[..., Tracker], str, str, dict[str, Any]]] = {
 
 
 def trackers() -> Iterator[tuple[str, Tracker]]:
-    """This project's two outputs and every peer that is installed; the others are named."""
+    """Our two outputs and every peer that is installed; the others are named."""
     yield OURS, ours(0.0)
     yield SETTLED, ours(SETTLE_S)
     for name, (how, package, kind, settings) in PEERS.items():
@@ -240,10 +240,7 @@ def leave_one_out(sequences: list[Sequence]) -> dict[str, dict[str, Any]]:
 
     def worth(values: tuple[float, ...], but: str) -> float:
         return sum(
-            score.hota + score.idf1
-            for name, pair in results[values].items()
-            for score in pair
-            if name != but
+            score.hota + score.idf1 for name, pair in results[values].items() for score in pair if name != but
         )
 
     chosen = {}
@@ -256,9 +253,7 @@ def leave_one_out(sequences: list[Sequence]) -> dict[str, dict[str, Any]]:
 
 
 def _line(name: str, score: Score) -> str:
-    return (
-        f"{name:32} {score.hota:6.2f} {score.idf1:6.2f} {score.mota:6.2f} {score.switches:8.0f} {score.fps:8.0f}"
-    )
+    return f"{name:32} {score.hota:6.2f} {score.idf1:6.2f} {score.mota:6.2f} {score.switches:8.0f} {score.fps:8.0f}"
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """What a detection's score is worth: the log-odds of somebody being there.
 
 Detectors disagree about what a score of 0.9 means.  Of public ones whose scores end in a softmax the
-log-odds of somebody being there lie, over those of the score, on one line where the better half of their
-scores is nearly 1; of others that are less sure of themselves the line is moved, by as much as their
-better scores fall short, and no farther than `LENIENCE`: a detector that is never sure is not believed.
+log-odds of somebody being there lie, over those of the score, on one line where their better scores are
+nearly 1; those of others, less sure of themselves, are multiplied by a temperature (Guo et al. 2017) that
+brings their better scores there.  A score below one half stays below.
 Scores that are no probabilities at all, such as the margins of a support vector machine, are first
 brought to the usual spread by their running mean and deviation.  All of it is per camera.
 """
@@ -21,16 +21,16 @@ from services.tracker.parameters import Parameters
 STEEPEST = 6.9
 """Raw log-odds beyond which a score says no more (a probability of 0.999)."""
 
-SURE, SURE_SHARE = 4.7, 0.75
+SURE, SURE_SHARE = 4.3, 0.75
 """The raw log-odds that this share of scores does not exceed where the line was measured."""
 
-LENIENCE = 2.5
-"""Raw log-odds by which the scores of a less sure detector are raised at most."""
+WARMEST = 2.5
+"""The highest temperature."""
 
 RECENT = 256
 """Scores looked back on."""
 
-FIRST, FIRST_ODDS = 4, 2.2
+FIRST, FIRST_ODDS = 4, 1.7
 """So many scores of such raw log-odds are taken to have been seen before the first."""
 
 USUAL_MEAN, USUAL_DEVIATION, USUAL_WEIGHT = 3.5, 2.0, 20.0
@@ -49,7 +49,7 @@ class Calibration:
         """(M,) log-odds of somebody being at each detection, of (M,) finite raw scores."""
         if not len(scores):
             return np.empty(0)
-        if self._scale is None and not (0.0 <= scores.min() and scores.max() <= 1.0):
+        if self._scale is None and (scores.min() < 0.0 or scores.max() > 1.0):
             self._scale = Spread(float(scores.mean()), max(float(scores.std()), 1e-3), USUAL_WEIGHT)
         if self._scale is None:
             sure = np.minimum(np.maximum(scores, 1e-3), 1.0 - 1e-3)
@@ -60,8 +60,8 @@ class Calibration:
             raw = np.minimum(np.maximum(raw, -STEEPEST), STEEPEST)
         self._recent = np.concatenate([self._recent, raw])[-RECENT:]
         place = int(SURE_SHARE * (len(self._recent) - 1))
-        short = SURE - float(np.partition(self._recent, place)[place])
-        return np.asarray(self._offset + self._slope * (raw + min(max(short, 0.0), LENIENCE)))
+        usual = max(float(np.partition(self._recent, place)[place]), SURE / WARMEST)
+        return np.asarray(self._offset + self._slope * raw * max(SURE / usual, 1.0))
 
     def state(self) -> Any:
         """Plain values for `restored`."""

@@ -101,13 +101,13 @@ class CameraTracker:
         same, different = self.similarity.same, self.similarity.different
         since_ns = forest.step(
             evidence,
-            t_ns,
-            dt_s,
-            motion,
-            size_px,
-            self.max_track_age_s,
-            (same.mean, same.deviation),
-            (different.mean, different.deviation),
+            t_ns=t_ns,
+            dt_s=dt_s,
+            affine=motion,
+            size_px=size_px,
+            age_s=self.max_track_age_s,
+            same=(same.mean, same.deviation),
+            different=(different.mean, different.deviation),
         )
         started = self._follow(since_ns, t_ns, next_id)
         self._compare(detections)

@@ -70,7 +70,7 @@ class Forest:
         self.parted: Int64 = np.zeros((1, 1), np.int64)
         self.shown = 0
         self.tree = 1
-        self.sigma = np.array([parameters.place]*2+[parameters.shape]*2)
+        self.sigma = np.array([parameters.place] * 2 + [parameters.shape] * 2)
         self.past: deque[Generation] = deque()
 
     @property
@@ -89,6 +89,7 @@ class Forest:
     def step(
         self,
         evidence: Evidence,
+        *,
         t_ns: int,
         dt_s: float,
         affine: Float64,
@@ -111,8 +112,22 @@ class Forest:
         sigma = self.sigma
         new = newcomers(evidence.boxes, evidence.centres, width, height, p)
         cost = pair_costs(
-            leaves.state, leaves.tags, leaves.looks, evidence.centres, evidence.noise, sigma,
-            np.minimum(evidence.belief, 0.0), evidence.strong, new, evidence.vectors, evidence.quality, same, different, t_ns, age_s, p,
+            leaves.state,
+            leaves.tags,
+            leaves.looks,
+            evidence.centres,
+            evidence.noise,
+            sigma,
+            np.minimum(evidence.belief, 0.0),
+            evidence.strong,
+            new,
+            evidence.vectors,
+            evidence.quality,
+            same,
+            different,
+            t_ns,
+            age_s,
+            p,
         )
         miss = np.where(leaves.tags[:, CONFIRMED] != 0, p.miss * dt_s, 0.0)
         miss[(t_ns - leaves.tags[:, LAST_NS]) * 1e-9 > 1.0] = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
-from services.tracker.kalman import MIN_HEIGHT_PX, Float64, begin, update, update_velocity
+from services.tracker.kalman import Float64, begin, update, update_velocity
 from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
@@ -53,7 +53,9 @@ def expand(
 
 
 @compiled
-def ended(state: Float64, tags: Int64, t_ns: int, width: float, height: float, age_s: float, p: Parameters) -> bool:
+def ended(
+    state: Float64, tags: Int64, t_ns: int, width: float, height: float, age_s: float, p: Parameters
+) -> bool:
     """Whether a leaf has been unseen for too long: (WIDTH,) and (TAGS,) rows."""
     unseen_s = (t_ns - tags[LAST_NS]) * 1e-9
     if tags[CONFIRMED] == 0:
@@ -168,7 +170,9 @@ def grow(
         tag[LAST_NS] = t_ns
         tag[HITS] += 1
         row[SCORE] = scores[j]
-        row[EVIDENCE] = min(row[EVIDENCE] + (belief[j] if parent < 0 else (belief[j] + p.hit) * share), p.rich)
+        row[EVIDENCE] = min(
+            row[EVIDENCE] + (belief[j] if parent < 0 else (belief[j] + p.hit) * share), p.rich
+        )
         if row[EVIDENCE] >= p.confirmation:
             tag[CONFIRMED] = 1
         if dt_s > 0.0 and np.isfinite(flow[j, 0]) and np.isfinite(flow[j, 1]):
@@ -275,4 +279,3 @@ def compact(
         for d in range(looks.shape[1]):
             new_looks[leaf, d] = looks[rows[leaf], d]
     return new_state, new_tags, new_looks, new_members, new_sizes
-

@@ -38,7 +38,7 @@ def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: 
     for j in range(len(boxes)):
         h = max(centres[j, 3], MIN_HEIGHT_PX)
         out[j] = math.log(p.newcomers / p.shapes * h * h / area) + 2.0 * math.log(2.0 * math.pi)
-        margin = min(min(boxes[j, 0], boxes[j, 1]), min(width - boxes[j, 2], height - boxes[j, 3]))
+        margin = min(boxes[j, 0], boxes[j, 1], width - boxes[j, 2], height - boxes[j, 3])
         if margin < p.door * h:
             out[j] += math.log(p.border)
     return out
@@ -63,9 +63,9 @@ def pair_costs(
     age_s: float,
     p: Parameters,
 ) -> Float64:
-    """(L, M) what it costs that a leaf continues with a detection: minus the log-likelihood ratio, or infinity.
+    """(L, M) what it costs that a leaf continues with a detection: minus the log-likelihood ratio.
 
-    The innovation is heavy-tailed because detectors jump: a multivariate Student distribution (Roth et al.
+    Infinite where it cannot be.  The innovation is heavy-tailed because detectors jump: a multivariate Student distribution (Roth et al.
     2013).  belief: (M,) log-odds of each detection being somebody, as far as its score tells.  same,
     different: mean and standard deviation of the cosines of one person and of two.
     """

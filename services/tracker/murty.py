@@ -105,9 +105,7 @@ def _loss(cost: Float64, without: Float64, columns: Int64, u: Float64, v: Float6
 
 
 @compiled
-def _gather(
-    cost: Float64, without: Float64, rows: Int64, n: int, part: Float64, free: Float64
-) -> None:
+def _gather(cost: Float64, without: Float64, rows: Int64, n: int, part: Float64, free: Float64) -> None:
     """Copy the first n of `rows` of `cost` and `without` to `part` and `free`."""
     for i in range(n):
         free[i] = without[rows[i]]
@@ -217,9 +215,7 @@ def k_best(
                     free[i] = np.inf
                 else:
                     part[i, column] = np.inf
-                value = prefix + solve(
-                    part[i:n], free[i:n], column_of[count, i:n], us[count, i:n], vs[count]
-                )
+                value = prefix + solve(part[i:n], free[i:n], column_of[count, i:n], us[count, i:n], vs[count])
                 if value <= limit:
                     problem_of[count], total[count], fixed[count], open_[count] = q, value, i, True
                     for other in range(i):

@@ -37,7 +37,7 @@ class Parameters(NamedTuple):
     """
 
     speed: float = 0.65
-    growth: float = 0.3
+    growth: float = 0.25
     persistence_s: float = 8.0
     jolt: float = 0.02
     place: float = 0.04
@@ -56,21 +56,21 @@ class Parameters(NamedTuple):
     slope: float = 0.9
     offset: float = -2.1
     strong: float = -1.0
-    start: float = -2.5
-    hit: float = 0.65
+    start: float = -2.0
+    hit: float = 0.5
     lost: float = 3.0
     rich: float = 8.0
     weak_s: float = 0.4
-    confirmation: float = 2.0
+    confirmation: float = 3.0
     tentative_s: float = 0.4
     outside_s: float = 2.0
     twin: float = 0.7
     hypotheses: int = 12
     margin: float = 6.0
-    switch: float = 1.0
+    switch: float = 1.5
     scan_s: float = 1.0
     coast_s: float = 0.4
-    shake: float = 0.25
+    shake: float = 0.2
 
 
 DEFAULT = Parameters()

@@ -73,7 +73,9 @@ class Settler:
 
     def _settle(self, until_ns: int | None) -> list[Settled]:
         past = list(self._forest.past)
-        first = next((g for g, each in enumerate(past) if self.done_ns is None or each.t_ns > self.done_ns), None)
+        first = next(
+            (g for g, each in enumerate(past) if self.done_ns is None or each.t_ns > self.done_ns), None
+        )
         if first is None:
             return []
         past = past[first:]

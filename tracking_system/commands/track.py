@@ -38,9 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("detections", metavar="DET.txt", type=Path, help="the detections of one camera")
     parser.add_argument("--fps", metavar="F", type=float, required=True, help="frames a second")
-    parser.add_argument("--size", metavar="WxH", required=True, help="pixels of the pictures, as in 1920x1080")
     parser.add_argument(
-        "--settle", metavar="SECONDS", type=float, default=0.0, help="settle tracks after so long (default: online)"
+        "--size", metavar="WxH", required=True, help="pixels of the pictures, as in 1920x1080"
+    )
+    parser.add_argument(
+        "--settle",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="settle tracks after so long (default: online)",
     )
     parser.add_argument("--out", metavar="RESULT.txt", type=Path, required=True, help="the file to write")
 
@@ -76,9 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tracked(
-    tracker: FileTracker, frames: Iterable[Detections]
-) -> Iterator[tuple[int, NDArray[np.float64]]]:
+def _tracked(tracker: FileTracker, frames: Iterable[Detections]) -> Iterator[tuple[int, NDArray[np.float64]]]:
     for found in frames:
         yield from tracker.add(found)
     yield from tracker.finish()
