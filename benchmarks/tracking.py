@@ -80,8 +80,8 @@ def load(folder: Path) -> Sequence:
     frames += [empty] * (int(about["seqLength"]) - len(frames))
     path = folder / "gt" / "gt.txt"
     # The truth of MOT16 and later has 9 columns, of which the 8th tells what it is.
-    with path.open() as file:
-        classes = file.readline().count(",") == 8
+    with path.open() as lines:
+        classes = lines.readline().count(",") == 8
     truth = (
         motrics.load_motchallenge_gt(path)
         if classes
@@ -232,7 +232,8 @@ def leave_one_out(sequences: list[Sequence]) -> dict[str, dict[str, Any]]:
     """
     results: dict[tuple[float, ...], dict[str, tuple[Score, Score]]] = {}
     for values in tqdm(list(product(*CHOICES.values())), desc="parameters", disable=None):
-        parameters = DEFAULT._replace(**dict(zip(CHOICES, values, strict=True)))
+        changed: dict[str, Any] = dict(zip(CHOICES, values, strict=True))
+        parameters = DEFAULT._replace(**changed)
         online, settled = ours(0.0, parameters), ours(SETTLE_S, parameters)
         results[values] = {
             each.name: (scored(each, *online(each)), scored(each, *settled(each))) for each in sequences
@@ -246,14 +247,18 @@ def leave_one_out(sequences: list[Sequence]) -> dict[str, dict[str, Any]]:
     chosen = {}
     for sequence in sequences:
         values = max(results, key=lambda each: worth(each, sequence.name))
-        online, settled = results[values][sequence.name]
-        parameters = dict(zip(CHOICES, values, strict=True))
-        chosen[sequence.name] = {"parameters": parameters, "online": online, "settled": settled}
+        pair = results[values][sequence.name]
+        chosen[sequence.name] = {
+            "parameters": dict(zip(CHOICES, values, strict=True)),
+            "online": pair[0],
+            "settled": pair[1],
+        }
     return chosen
 
 
 def _line(name: str, score: Score) -> str:
-    return f"{name:32} {score.hota:6.2f} {score.idf1:6.2f} {score.mota:6.2f} {score.switches:8.0f} {score.fps:8.0f}"
+    accuracy = f"{score.hota:6.2f} {score.idf1:6.2f} {score.mota:6.2f}"
+    return f"{name:32} {accuracy} {score.switches:8.0f} {score.fps:8.0f}"
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Machine code for the loops that run for every pair of every frame.
 
 `compiled` is numba's `njit` with a cache on disk whose folder is named after the sources of all such
-functions: numba itself notices only changes of the file a function is in, not of those whose functions it calls.
-Where nothing can be written the functions are compiled anew in every process, and all else is the same.
+functions: numba itself notices only changes of the file a function is in, not of those whose functions it
+calls.  Where nothing can be written the functions are compiled anew in every process, and all else is the
+same.
 """
 
 from __future__ import annotations

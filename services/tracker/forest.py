@@ -143,7 +143,7 @@ class Forest:
         since = None if before == self.shown else int(self.parted[before, self.shown])
         state, tags, looks, self.members, self.sizes = compact(state, tags, looks, members, sizes, kept)
         self.leaves = Leaves(state, tags, looks)
-        self.costs = costs[kept] - costs[0]
+        self.costs = costs[kept] - costs[kept].min()
         self.parted, self.shown = parted, int(place)
         self.past.append(Generation(t_ns, dt_s, affine, state, tags, evidence.vectors, evidence.quality))
         while (t_ns - self.past[0].t_ns) * 1e-9 > self.memory_s:

@@ -130,7 +130,8 @@ def grow(
             twin = False
             for other in range(m):
                 # A second box on a person who already has one is no newcomer.
-                if used[other] and iou(boxes[j], boxes[other]) >= p.twin:
+                better = strong[other] and (belief[other], -other) > (belief[j], -j)
+                if (used[other] or better) and iou(boxes[j], boxes[other]) >= p.twin:
                     twin = True
                     break
             if twin:

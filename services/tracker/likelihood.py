@@ -24,7 +24,7 @@ def iou(a: Float64, b: Float64) -> float:
         return 0.0
     shared = width * height
     both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return shared / max(both - shared, 1e-9)
+    return float(shared / max(both - shared, 1e-9))
 
 
 @compiled
@@ -65,9 +65,10 @@ def pair_costs(
 ) -> Float64:
     """(L, M) what it costs that a leaf continues with a detection: minus the log-likelihood ratio.
 
-    Infinite where it cannot be.  The innovation is heavy-tailed because detectors jump: a multivariate Student distribution (Roth et al.
-    2013).  belief: (M,) log-odds of each detection being somebody, as far as its score tells.  same,
-    different: mean and standard deviation of the cosines of one person and of two.
+    Infinite where it cannot be.  The innovation is heavy-tailed because detectors jump: a multivariate
+    Student distribution (Roth et al. 2013).  belief: (M,) log-odds of each detection being somebody, as
+    far as its score tells.  same, different: mean and standard deviation of the cosines of one person and
+    of two.
     """
     n, m = len(state), len(centres)
     out = np.full((n, m), np.inf)

@@ -116,7 +116,7 @@ def _gather(cost: Float64, without: Float64, rows: Int64, n: int, part: Float64,
 @compiled
 def _fix(part: Float64, free: Float64, n: int, row: int, column: int) -> float:
     """Leave a row only what it has, and that to no other row; returns what it costs."""
-    own = free[row] if column < 0 else part[row, column]
+    own: float = free[row] if column < 0 else part[row, column]
     for j in range(part.shape[1]):
         if j != column:
             part[row, j] = np.inf
@@ -140,7 +140,7 @@ def _rank(total: Float64, among: NDArray[np.bool_], count: int, rank: int) -> fl
                     not_above += total[other] <= total[i]
                     below += total[other] < total[i]
             if below < rank <= not_above:
-                return total[i]
+                return float(total[i])
     return np.inf
 
 

@@ -70,7 +70,7 @@ class Parameters(NamedTuple):
     switch: float = 1.5
     scan_s: float = 1.0
     coast_s: float = 0.4
-    shake: float = 0.2
+    shake: float = 0.25
 
 
 DEFAULT = Parameters()
