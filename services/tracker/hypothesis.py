@@ -65,6 +65,42 @@ def ended(
 
 
 @compiled
+def _is_twin(
+    j: int,
+    boxes: Float64,
+    belief: Float64,
+    strong: NDArray[np.bool_],
+    used: NDArray[np.bool_],
+    overlap: float,
+) -> bool:
+    """Whether detection j lies on one that continues a track, or on another newcomer that is likelier."""
+    for other in range(len(boxes)):
+        better = strong[other] and (belief[other], -other) > (belief[j], -j)
+        if (used[other] or better) and iou(boxes[j], boxes[other]) >= overlap:
+            return True
+    return False
+
+
+@compiled
+def _is_there(
+    box: Float64, state: Float64, tags: Int64, leaves: Int64, columns: Int64, t_ns: int, p: Parameters
+) -> bool:
+    """Whether somebody confirmed who was seen a moment ago, and is not seen now, is expected at a box."""
+    expected = np.empty(4)
+    for i in range(len(leaves)):
+        leaf = leaves[i]
+        unseen_s = (t_ns - tags[leaf, LAST_NS]) * 1e-9
+        if columns[i] >= 0 or tags[leaf, CONFIRMED] == 0 or unseen_s > p.tentative_s:
+            continue
+        x, y, w, h = state[leaf, 0], state[leaf, 1], state[leaf, 2], state[leaf, 3]
+        expected[0], expected[1] = x - w / 2.0, y - h / 2.0
+        expected[2], expected[3] = x + w / 2.0, y + h / 2.0
+        if iou(box, expected) >= p.twin:
+            return True
+    return False
+
+
+@compiled
 def grow(
     state: Float64,
     tags: Int64,
@@ -127,14 +163,9 @@ def grow(
         for j in range(m):
             if used[j] or not strong[j]:
                 continue
-            twin = False
-            for other in range(m):
-                # A second box on a person who already has one is no newcomer.
-                better = strong[other] and (belief[other], -other) > (belief[j], -j)
-                if (used[other] or better) and iou(boxes[j], boxes[other]) >= p.twin:
-                    twin = True
-                    break
-            if twin:
+            if _is_twin(j, boxes, belief, strong, used, p.twin):
+                continue
+            if _is_there(boxes[j], state, tags, members[q, : sizes[q]], columns[h], t_ns, p):
                 continue
             if root[j] < 0:
                 root[j] = count
