@@ -59,9 +59,9 @@ def ended(
     """Whether a leaf has been unseen for too long: (WIDTH,) and (TAGS,) rows."""
     unseen_s = (t_ns - tags[LAST_NS]) * 1e-9
     if tags[CONFIRMED] == 0:
-        return unseen_s > p.tentative_s
+        return bool(unseen_s > p.tentative_s)
     outside = not (0.0 <= state[0] <= width and 0.0 <= state[1] <= height)
-    return unseen_s > age_s or (outside and unseen_s > p.outside_s)
+    return bool(unseen_s > age_s or (outside and unseen_s > p.outside_s))
 
 
 @compiled
@@ -177,7 +177,7 @@ def grow(
     new_state = np.empty((count, WIDTH))
     new_tags = np.empty((count, TAGS), np.int64)
     new_looks = np.zeros((count, looks.shape[1]))
-    share = 1.0 - np.exp(-dt_s / p.settle)
+    share = 1.0 - np.exp(-dt_s / p.correlation_s)
     for leaf in range(count):
         parent, j = origin[leaf, 0], origin[leaf, 1]
         row, tag = new_state[leaf], new_tags[leaf]

@@ -10,24 +10,30 @@ class Parameters(NamedTuple):
 
     speed, growth: standard deviation of a person's velocity, and of the change of width and height, in
         heights/s.
-    persistence_s: time in which a velocity loses 1 - 1/e of its memory (Ornstein-Uhlenbeck).
+    persistence_s: time in which a velocity forgets itself to 1/e (Ornstein-Uhlenbeck).
     jolt: random walk of the place beside the velocity, in heights/s^0.5.
-    place, shape: standard deviation of a sound detection's centre and of its width and height.
-    flow: standard deviation of a velocity read from optical flow.
+    place, shape: standard deviation of a sound detection's centre, and of its width and height.
+    flow: standard deviation of a velocity read from optical flow, in heights/s.
     freedom: degrees of freedom of the Student distribution that stands for the innovation.
     gate: squared Mahalanobis distance beyond which a detection is never the track's.
     newcomers: expected newcomers and false detections a frame, what a continued track is weighed against.
-    border, door: how many times more newcomers appear nearer to the border than this.
+    border, door: how many times more newcomers appear nearer to the border than `door`.
     shapes: range of widths times range of heights that newcomers have, in heights squared.
     survival_s: mean time for which a person who is not seen can still be expected where motion leads.
-    miss: what a second without a detection takes from the likelihood of a track in the picture.
-    doubt: how much less a track that is not confirmed counts.
-    strong: calibrated score from which a detection may start a track.
-    weak_s: a weak detection continues only what was seen so recently.
-    confirmation: sum of calibrated scores that a track must collect before it is reported.
+    miss: log-likelihood that a confirmed track loses in a second without a detection.
+    doubt: log-likelihood by which a track that is not confirmed is less likely to go on.
+    slope, offset: log-odds of somebody being at a detection over those of its score, see `calibration`.
+    strong: log-odds from which a detection may start a track.
+    weak_s: a weaker detection continues only what was seen so recently.
+    start: log-odds of a newcomer being somebody before the detection's own.
+    hit: log-odds that a detection adds by being where one was expected.
+    lost: log-odds that a second without a detection takes.
+    rich: the most log-odds a track collects.
+    correlation_s: time over which detections tell the same thing again.
+    confirmation: log-odds at which a track is reported.
     tentative_s: a track that is not confirmed is forgotten after so long without a detection.
     outside_s: who is not seen where motion leads out of the picture is forgotten after so long.
-    twin: overlap (IoU) with a detection that has a track from which another starts none.
+    twin: overlap (IoU) with somebody at which a detection is no newcomer.
     hypotheses: global hypotheses kept at most.
     margin: log-likelihood by which a hypothesis may be behind the best.
     switch: log-likelihood by which another must lead before it is shown.
@@ -52,7 +58,7 @@ class Parameters(NamedTuple):
     survival_s: float = 2.0
     miss: float = 0.5
     doubt: float = 1.0
-    settle: float = 0.05
+    correlation_s: float = 0.05
     slope: float = 0.9
     offset: float = -2.1
     strong: float = -1.0
@@ -64,13 +70,13 @@ class Parameters(NamedTuple):
     confirmation: float = 3.0
     tentative_s: float = 0.4
     outside_s: float = 2.0
-    twin: float = 0.7
+    twin: float = 0.6
     hypotheses: int = 12
     margin: float = 6.0
     switch: float = 1.5
     scan_s: float = 1.0
     coast_s: float = 0.4
-    shake: float = 0.25
+    shake: float = 0.18
 
 
 DEFAULT = Parameters()

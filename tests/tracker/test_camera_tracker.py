@@ -20,7 +20,7 @@ def seen(boxes: object, scores: object = None, vectors: object = None) -> Detect
     box = np.asarray(boxes, np.float64).reshape(-1, 4)
     n = len(box)
     look = np.empty((n, 0)) if vectors is None else np.asarray(vectors, np.float64)
-    quality = 0.8 * look.any(axis=1)
+    quality = np.where(look.any(axis=1), 0.8, 0.0)
     score = np.full(n, 0.97) if scores is None else np.asarray(scores, np.float64)
     return Detections(box, score, np.full((n, 2), np.nan), look, quality)
 
@@ -215,7 +215,7 @@ def test_a_crowd_of_boxes_that_no_camera_shows_is_survived() -> None:
     rng = np.random.default_rng(0)
     run = Run()
     for _ in range(3):
-        run.add(seen([box_at(*rng.uniform(50, 430, 2), 60.0) for _ in range(400)]))
+        run.add(seen([box_at(rng.uniform(50, 590), rng.uniform(80, 430), 60.0) for _ in range(400)]))
     assert run.frame == 3
 
 

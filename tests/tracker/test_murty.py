@@ -15,7 +15,7 @@ from services.tracker.murty import k_best, solve
 def problem(seed: int) -> tuple[Float64, Float64, Int64, Int64, Float64]:
     """Some hypotheses over a few leaves and detections, many pairs of which are impossible."""
     rng = np.random.default_rng(seed)
-    leaves, columns, hypotheses = rng.integers(1, 6), rng.integers(0, 5), rng.integers(1, 4)
+    leaves, columns, hypotheses = (int(rng.integers(*span)) for span in ((1, 6), (0, 5), (1, 4)))
     cost = 3 * rng.normal(size=(leaves, columns))
     cost[rng.random((leaves, columns)) < 0.3] = np.inf
     without = rng.normal(size=leaves)
@@ -27,7 +27,7 @@ def problem(seed: int) -> tuple[Float64, Float64, Int64, Int64, Float64]:
 
 
 def total(cost: Float64, without: Float64, rows: Int64, columns: tuple[int, ...]) -> float:
-    return sum(without[r] if c < 0 else cost[r, c] for r, c in zip(rows, columns, strict=True))
+    return float(sum(without[r] if c < 0 else cost[r, c] for r, c in zip(rows, columns, strict=True)))
 
 
 def all_totals(cost: Float64, without: Float64, members: Int64, sizes: Int64, bases: Float64) -> Float64:
