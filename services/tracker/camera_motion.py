@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
-from services.tracker.kalman import MIN_HEIGHT_PX, Float64
+from services.tracker.kalman import MIN_HEIGHT_PX, STATE, VARIANCE, Float64
+from services.tracker.leaves import CONFIRMED, LAST_NS, Int64
 from services.tracker.parameters import Parameters
 
 NEAR = 1.0
 """Detections farther from a prediction than so many of its heights do not take part."""
+
+TENTATIVE = 0.3
+"""Weight of somebody who is not confirmed."""
 
 ALIKE = 0.15
 """Standard deviation of the logarithm of a person's height from frame to frame."""
@@ -47,7 +52,7 @@ def shift(
             if abs(size) > 2.0:
                 continue
             dx[count], dy[count], of[count] = x, y, i
-            spread[count] = h * h * p.place * p.place + predicted[i, 8]
+            spread[count] = h * h * p.place * p.place + predicted[i, VARIANCE]
             prior[count] = weight[i] * math.exp(-0.5 * size * size)
             count += 1
     if count < 2:
@@ -76,3 +81,39 @@ def shift(
             sum_y += w * dy[k]
             sum_w += w
     return sum_x / sum_w, sum_y / sum_w
+
+
+@compiled
+def shake(
+    state: Float64,
+    tags: Int64,
+    believed: Int64,
+    last_ns: int,
+    centres: Float64,
+    strong: NDArray[np.bool_],
+    dt_s: float,
+    p: Parameters,
+) -> tuple[float, float]:
+    """Estimate the camera's motion with the believed leaves, and let all of them follow it, in place.
+
+    last_ns: the frame before; who was not seen in it says nothing.  strong: (M,) the detections to heed.
+    """
+    rows, weight = np.empty((len(believed), STATE)), np.empty(len(believed))
+    for i in range(len(believed)):
+        leaf = believed[i]
+        fresh = tags[leaf, LAST_NS] >= last_ns
+        weight[i] = (1.0 if tags[leaf, CONFIRMED] else TENTATIVE) if fresh else 0.0
+        for d in range(STATE):
+            rows[i, d] = state[leaf, d]
+    seen = np.empty((len(centres), 4))
+    count = 0
+    for j in range(len(centres)):
+        if strong[j]:
+            for d in range(4):
+                seen[count, d] = centres[j, d]
+            count += 1
+    dx, dy = shift(rows, weight, seen[:count], dt_s, p)
+    for leaf in range(len(state)):
+        state[leaf, 0] += dx
+        state[leaf, 1] += dy
+    return dx, dy

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
-from services.tracker.camera_motion import shift
+from services.tracker.camera_motion import shake
 from services.tracker.forest import Evidence, Forest
 from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
 from services.tracker.leaves import (
@@ -131,13 +131,17 @@ class CameraTracker:
 
     def _shake(self, evidence: Evidence, last_ns: int, dt_s: float) -> Float64:
         """The camera's motion where no picture tells it; the leaves follow it."""
-        leaves, believed = self.forest.leaves, self.forest.believed
-        tags = leaves.tags[believed]
-        weight = np.where(tags[:, LAST_NS] >= last_ns, np.where(tags[:, CONFIRMED] != 0, 1.0, 0.3), 0.0)
-        centres = evidence.centres[evidence.strong]
-        dx, dy = shift(leaves.state[believed], weight, centres, dt_s, self.parameters)
-        leaves.state[:, 0] += dx
-        leaves.state[:, 1] += dy
+        forest = self.forest
+        dx, dy = shake(
+            forest.leaves.state,
+            forest.leaves.tags,
+            forest.believed,
+            last_ns,
+            evidence.centres,
+            evidence.strong,
+            dt_s,
+            self.parameters,
+        )
         return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
 
     def _follow(self, since_ns: int | None, t_ns: int, next_id: int) -> list[Track]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from services.tracker.hypothesis import compact, expand, grow, prune
 from services.tracker.kalman import Float64, predict, warp
-from services.tracker.leaves import CONFIRMED, DETECTION, FIRST_NS, LAST_NS, PARENT, TREE, Int64, Leaves
-from services.tracker.likelihood import newcomers, pair_costs
+from services.tracker.leaves import DETECTION, FIRST_NS, PARENT, TREE, Int64, Leaves
+from services.tracker.likelihood import miss_costs, newcomers, pair_costs
 from services.tracker.parameters import Parameters
 
 
@@ -129,8 +129,7 @@ class Forest:
             age_s,
             p,
         )
-        miss = np.where(leaves.tags[:, CONFIRMED] != 0, p.miss * dt_s, 0.0)
-        miss[(t_ns - leaves.tags[:, LAST_NS]) * 1e-9 > 1.0] = 0.0
+        miss = miss_costs(leaves.tags, t_ns, dt_s, p)
         parents, columns, costs = expand(cost, miss, self.members, self.sizes, self.costs, p)
         state, tags, looks, members, sizes, self.tree = grow(
             leaves.state, leaves.tags, leaves.looks, self.members, self.sizes, parents, columns,

@@ -14,6 +14,9 @@ from services.tracker.parameters import Parameters
 
 DIMENSIONS = 4
 
+LOST_S = 1.0
+"""Who has not been seen for so long is surely behind something, or gone."""
+
 
 @compiled
 def iou(a: Float64, b: Float64) -> float:
@@ -41,6 +44,16 @@ def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: 
         margin = min(boxes[j, 0], boxes[j, 1], width - boxes[j, 2], height - boxes[j, 3])
         if margin < p.door * h:
             out[j] += math.log(p.border)
+    return out
+
+
+@compiled
+def miss_costs(tags: Int64, t_ns: int, dt_s: float, p: Parameters) -> Float64:
+    """(L,) what it costs that a leaf goes without a detection for dt_s; nothing once it is surely lost."""
+    out = np.zeros(len(tags))
+    for i in range(len(tags)):
+        if tags[i, CONFIRMED] and (t_ns - tags[i, LAST_NS]) * 1e-9 <= LOST_S:
+            out[i] = p.miss * dt_s
     return out
 
 

@@ -33,6 +33,21 @@ def solve(cost: Float64, without: Float64, column_of: Int64, u: Float64, v: Floa
     column_of[:] = -1
     total = 0.0
     for first in range(n):
+        # Most rows find their best column free, or do better without any.
+        nearest, nearest_at = -1, np.inf
+        for j in range(m):
+            at = cost[first, j] - v[j]
+            if at < nearest_at:
+                nearest_at, nearest = at, j
+        if without[first] <= nearest_at:
+            if without[first] == np.inf:
+                return np.inf
+            u[first] = without[first]
+            continue
+        if row_of[nearest] < 0:
+            u[first] = nearest_at
+            row_of[nearest], column_of[first] = first, nearest
+            continue
         distance[:] = np.inf
         scanned[:] = False
         row, low = first, 0.0
