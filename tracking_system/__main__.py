@@ -35,6 +35,7 @@ COMMANDS = {
     "forget": ("decide", "erase a person, everywhere"),
     "replay": ("replay", "watch a stored run again, or make a video of it"),
     "export": ("export", "write a run as MOTChallenge, CSV or JSON files"),
+    "track": ("track", "track a MOTChallenge file of detections, without pictures"),
     "stats": ("stats", "cameras, people and processes of a run"),
     "models": ("models", "list or fetch the networks' weights"),
     "ingest": ("service", "service: one camera in, JPEG frames out"),

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.appearance import Similarity, Spread
-from services.tracker.association import Pairs, assign, iou, motion_score
-from services.tracker.kalman import MIN_HEIGHT_PX, BoxFilters, Float64, to_centres
+from services.tracker.calibration import Calibration
+from services.tracker.camera_motion import shake
+from services.tracker.forest import Evidence, Forest
+from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
+from services.tracker.leaves import (
+    CONFIRMED,
+    DETECTION,
+    FIRST_NS,
+    LAST_NS,
+    PARENT,
+    SCORE,
+    TREE,
+    Int64,
+)
+from services.tracker.parameters import DEFAULT, Parameters
+from services.tracker.settling import Settled, Settler
 from services.tracker.track import Track
 from shared.messages import PATH_STEP_S, Float32
-
-STRONG = 0.5
-"""Detections scored lower continue tracks but start none (ByteTrack, Zhang et al. 2022)."""
-
-CONFIRMATION = 1.6
-"""Sum of the detection scores that a track must collect before it is reported."""
-
-TENTATIVE_S = 0.4
-"""A track that is not yet confirmed is forgotten after this long without a detection."""
-
-COAST_S = 0.3
-"""How long the predicted box of an unseen person is still shown."""
-
-SURVIVAL_S = 0.5
-"""Mean time for which a person who is not seen can still be expected where motion leads."""
-
-DAMPING_S = 2.0
-"""Time in which the velocity of an unseen person falls to 1/e."""
-
-NEWCOMERS = 1.0
-"""Expected detections of newcomers a frame: what a continued track is weighed against."""
-
-BORDER = 10.0
-"""How many times more newcomers appear at the border of the picture than within it."""
-
-DOOR = 0.1
-"""Boxes nearer to the border than this many of their heights are at the border."""
-
-SHAPES = 0.15
-"""Range of widths times range of heights that newcomers have, in heights squared."""
 
 CHANGE = 4.0
 """Doubt at which the person under a track is taken to have changed."""
@@ -58,7 +41,6 @@ class Detections:
     boxes: (N, 4) float64 `x0, y0, x1, y1`.  scores: (N,).  flow: (N, 2) pixels, NaN where unknown.
     vectors: (N, D) embeddings, zero where there is none.  quality: (N,), 0 where there is none.
     rows: (N,) their rows in the message.
-    centres: (N, 4) `cx, cy, w, h`.  noise: (N,) factor on the standard deviation of the boxes.
     """
 
     boxes: Float64
@@ -67,28 +49,38 @@ class Detections:
     vectors: Float64
     quality: Float64
     rows: NDArray[np.intp]
-    centres: Float64 = field(init=False)
-    noise: Float64 = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.centres = to_centres(self.boxes)
-        self.noise = 2.0 - self.scores
 
 
 class CameraTracker:
-    """The tracks of one camera.
+    """The tracks of one camera: those of the hypothesis that is believed now.
 
-    Tracks and the rows of `filters` go in step: `tracks[i]` moves by row i.
+    tracks: the confirmed tracks, `rows[i]` being the leaf of `tracks[i]`.  vanished: tracks that the last
+    frame has shown to be nobody of their own.  settle_s: after how long `settled` tells who was where.
     """
 
-    def __init__(self, camera: int, max_track_age_s: float) -> None:
+    def __init__(
+        self,
+        camera: int,
+        max_track_age_s: float,
+        settle_s: float,
+        parameters: Parameters = DEFAULT,
+    ) -> None:
         self.camera = camera
         self.max_track_age_s = max_track_age_s
-        self.filters = BoxFilters()
+        self.parameters = parameters
+        self.forest = Forest(parameters, max(parameters.scan_s, settle_s))
+        self.settler = Settler(self.forest, settle_s)
+        self.calibration = Calibration(parameters)
         self.tracks: list[Track] = []
+        self.rows: Int64 = np.empty(0, np.int64)
+        self.vanished: list[Track] = []
+        self.settled: list[Settled] = []
         self.t_ns: int | None = None
         self.size_px = (0, 0)
         self.similarity = Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
+        self._track_of: dict[int, Track] = {}  # by tree, those not believed just now too
+        self._leaf_of: dict[int, int] = {}  # by tree, the believed leaves after the last frame
+        self._id_of: dict[int, int] = {}  # track by tree, as long as frames of it may have to be settled
 
     def process(
         self, detections: Detections, t_ns: int, size_px: tuple[int, int], motion: Float64, next_id: int
@@ -98,222 +90,257 @@ class CameraTracker:
         motion: (2, 3) affine from the previous frame's pixels to this one's.  next_id: the id of the
         first track that starts, counting up from there.  Returns the tracks that started.
         """
-        dt_s = 0.0 if self.t_ns is None else (t_ns - self.t_ns) * 1e-9
+        last_ns, self.t_ns = self.t_ns, t_ns
+        dt_s = 0.0 if last_ns is None else (t_ns - last_ns) * 1e-9
         self.size_px = size_px
-        if self.tracks:
-            self._predict(dt_s, t_ns, motion)
-        self.t_ns = t_ns
-        started: list[Track] = []
-        if len(detections.boxes):
-            pairs = self._associate(detections, t_ns)
-            self._update(pairs, detections, dt_s)
-            started = self._see(pairs, detections, t_ns, next_id)
-            next_id += len(started)
-            started += self._start(pairs[1], detections, t_ns, dt_s, next_id)
-        self._end(t_ns)
+        self.settled = self._named(self.settler.before(t_ns))
+        evidence = self._evidence(detections)
+        forest = self.forest
+        moved = (motion != _STILL).any()
+        forest.predict(dt_s, motion if moved else None)
+        if not moved and last_ns is not None and len(evidence.scores):
+            motion = self._shake(evidence, last_ns, dt_s)
+        same, different = self.similarity.same, self.similarity.different
+        since_ns = forest.step(
+            evidence,
+            t_ns=t_ns,
+            dt_s=dt_s,
+            affine=motion,
+            size_px=size_px,
+            age_s=self.max_track_age_s,
+            same=(same.mean, same.deviation),
+            different=(different.mean, different.deviation),
+        )
+        started = self._follow(since_ns, t_ns, next_id)
+        self._compare(detections)
+        started += self._cut(detections, t_ns, next_id + len(started))
+        self.settled += self._named(self.settler.after(t_ns, dt_s))
         return started
 
-    def _predict(self, dt_s: float, t_ns: int, motion: Float64) -> None:
-        unseen = np.array([track.last_ns for track in self.tracks]) < (self.t_ns or t_ns)
-        if unseen.any():
-            self.filters.damp(unseen, math.exp(-dt_s / DAMPING_S))
-        self.filters.predict(dt_s)
-        if not np.array_equal(motion, _STILL):
-            self.filters.warp(motion)
-
-    def _associate(self, detections: Detections, t_ns: int) -> Pairs:
-        if not self.tracks:
-            return np.empty(0, np.intp), np.empty(0, np.intp)
-        score = motion_score(*self.filters.innovation(detections.centres, detections.noise))
-        unseen_s = np.array([t_ns - track.last_ns for track in self.tracks]) * 1e-9
-        score += self._appearance(detections)
-        score -= unseen_s[:, None] / SURVIVAL_S
-        width, height = self.size_px
-        heights = np.maximum(detections.centres[:, 3], MIN_HEIGHT_PX)
-        newcomer = np.log(NEWCOMERS / SHAPES * heights**2 / max(width * height, 1)) + _LOG_2PI_2
-        margin = np.minimum(
-            np.minimum(detections.boxes[:, 0], detections.boxes[:, 1]),
-            np.minimum(width - detections.boxes[:, 2], height - detections.boxes[:, 3]),
+    def _evidence(self, detections: Detections) -> Evidence:
+        belief = self.calibration.odds(detections.scores)
+        return Evidence(
+            detections.boxes,
+            to_centres(detections.boxes),
+            2.0 - 1.0 / (1.0 + np.exp(-belief)),
+            detections.scores,
+            belief,
+            belief >= self.parameters.strong,
+            detections.flow,
+            detections.vectors,
+            detections.quality,
         )
-        newcomer += np.where(margin < DOOR * heights, math.log(BORDER), 0.0)
-        score -= newcomer[None]
-        strong = detections.scores >= STRONG
-        # A weak detection is as likely nobody as its score says.
-        sure = np.clip(detections.scores, 0.01, 0.5)
-        score += np.log(sure / (1 - sure))[None]
-        confirmed = np.array([track.confirmed for track in self.tracks])
-        rows: list[NDArray[np.intp]] = []
-        columns: list[NDArray[np.intp]] = []
-        free_rows, free_columns = np.ones(len(self.tracks), bool), np.ones(len(detections.boxes), bool)
-        # Confirmed tracks choose first, and among detections the strong ones; what is weak only
-        # continues what was seen a moment ago.
-        fresh = unseen_s <= TENTATIVE_S
-        for of, among in ((confirmed, strong), (confirmed & fresh, ~strong), (~confirmed, strong)):
-            r, c = np.flatnonzero(of & free_rows), np.flatnonzero(among & free_columns)
-            if len(r) and len(c):
-                i, j = assign(score[np.ix_(r, c)], 0.0)
-                rows.append(r[i])
-                columns.append(c[j])
-                free_rows[r[i]] = False
-                free_columns[c[j]] = False
-        if not rows:
-            return np.empty(0, np.intp), np.empty(0, np.intp)
-        return np.concatenate(rows), np.concatenate(columns)
 
-    def _appearance(self, detections: Detections) -> Float64:
-        score = np.zeros((len(self.tracks), len(detections.scores)))
-        fresh = np.flatnonzero(detections.quality)
-        known = np.array([i for i, track in enumerate(self.tracks) if track.recent is not None], np.intp)
-        if len(fresh) and len(known):
-            recent = np.stack([track.recent for track in self.tracks if track.recent is not None])
-            cosines = recent @ detections.vectors[fresh].T
-            ratio = self.similarity.ratio(cosines) * detections.quality[fresh]
-            score[np.ix_(known, fresh)] = ratio
-        return score
+    def _shake(self, evidence: Evidence, last_ns: int, dt_s: float) -> Float64:
+        """The camera's motion where no picture tells it; the leaves follow it."""
+        forest = self.forest
+        dx, dy = shake(
+            forest.leaves.state,
+            forest.leaves.tags,
+            forest.believed,
+            last_ns,
+            evidence.centres,
+            evidence.strong,
+            dt_s,
+            self.parameters,
+        )
+        return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
 
-    def _update(self, pairs: Pairs, detections: Detections, dt_s: float) -> None:
-        rows, columns = pairs
-        if not len(rows):
-            return
-        self.filters.update(rows, detections.centres[columns], detections.noise[columns])
-        if dt_s > 0:
-            moved = np.isfinite(detections.flow[columns]).all(axis=1)
-            if moved.any():
-                self.filters.update_velocity(rows[moved], detections.flow[columns[moved]] / dt_s)
+    def _follow(self, since_ns: int | None, t_ns: int, next_id: int) -> list[Track]:
+        """Bring the tracks in line with the believed hypothesis; returns those that started.
 
-    def _see(self, pairs: Pairs, detections: Detections, t_ns: int, next_id: int) -> list[Track]:
-        """Give tracks their detections; returns new tracks for those under which the person changed."""
-        cut: list[Track] = []
-        ratios = self._compare(pairs, detections)
-        for row, column in zip(*(side.tolist() for side in pairs), strict=True):
-            track = self.tracks[row]
-            score, quality = float(detections.scores[column]), float(detections.quality[column])
-            if quality > 0:
-                track.question(detections.vectors[column], quality, ratios.get(row, 0.0) * quality)
-            if track.doubt >= CHANGE and track.confirmed:
-                track.open = False
-                track = self.tracks[row] = track.successor(next_id + len(cut), t_ns, score)
-                cut.append(track)
-            else:
-                track.see(t_ns, score)
-            track.detection = int(detections.rows[column])
-            if track.evidence >= CONFIRMATION:
+        since_ns: since when it is another than was believed before.
+        """
+        forest = self.forest
+        believed = forest.believed
+        tags = forest.leaves.tags[believed]
+        sure = tags[:, CONFIRMED] != 0
+        self.rows = believed[sure]
+        started: list[Track] = []
+        tracks: list[Track] = []
+        leaf_of: dict[int, int] = {}
+        states = forest.leaves.state[self.rows].tolist()
+        for leaf, tag, state in zip(self.rows.tolist(), tags[sure].tolist(), states, strict=True):
+            tree = tag[TREE]
+            track = self._track_of.get(tree)
+            if track is None:
+                track = Track(next_id + len(started), self.camera, tag[FIRST_NS], state[SCORE])
+                track.hits = 0
                 track.confirmed = True
-            self._walk(row, t_ns)
+                self._track_of[tree] = track
+                self._id_of[tree] = track.track_id
+                started.append(track)
+                self._replay(track, leaf, tag[FIRST_NS])
+            elif self._leaf_of.get(tree) != tag[PARENT]:
+                parted_ns = t_ns if since_ns is None else since_ns
+                track.rewind(parted_ns)
+                track.open = True
+                self._replay(track, leaf, parted_ns)
+            elif tag[DETECTION] >= 0:
+                track.see(t_ns, state[SCORE])
+                track.walk(t_ns, _step(state))
+            leaf_of[tree] = leaf
+            tracks.append(track)
+        self.tracks, self._leaf_of = tracks, leaf_of
+        if len(self._track_of) > len(leaf_of):
+            self._part(t_ns if since_ns is None else since_ns)
+        return started
+
+    def _replay(self, track: Track, leaf: int, since_ns: int) -> None:
+        """See again what a leaf's line saw at since_ns and later; the newest embedding is left out."""
+        for generation, row in self.forest.history(leaf, since_ns):
+            state = generation.state[row].tolist()
+            track.see(generation.t_ns, state[SCORE])
+            track.walk(generation.t_ns, _step(state))
+            column = generation.tags[row, DETECTION]
+            quality = float(generation.quality[column])
+            if quality > 0 and generation.t_ns != self.t_ns:
+                track.embed(generation.vectors[column], quality, generation.t_ns)
+
+    def _part(self, since_ns: int) -> None:
+        """Take leave of the tracks that are not in the believed hypothesis."""
+        alive = set(self.forest.leaves.tags[:, TREE].tolist())
+        self.vanished = []
+        for tree, track in list(self._track_of.items()):
+            if tree in self._leaf_of:
+                continue
+            if track.open:
+                track.open = False
+                if tree in alive:
+                    track.rewind(since_ns)
+                    if track.first_ns >= since_ns:
+                        self.vanished.append(track)
+            if tree not in alive:
+                del self._track_of[tree]
+
+    def _compare(self, detections: Detections) -> None:
+        """Question the fresh embeddings, and learn from them.
+
+        What is learned is what the cosines of one person, and of two people seen at once, are like here.
+        """
+        if not detections.quality.any():
+            return
+        columns = self.columns()
+        fresh = np.flatnonzero((columns >= 0) & (detections.quality[columns] > 0))
+        known = [int(i) for i in fresh if self.tracks[i].recent is not None]
+        ratios: dict[int, float] = {}
+        if known:
+            recent = np.stack([self.tracks[i].recent for i in known])  # type: ignore[misc]
+            cosines = recent @ detections.vectors[columns[known]].T
+            own = np.eye(len(known), dtype=bool)
+            ratios = dict(zip(known, self.similarity.ratio(cosines[own]).tolist(), strict=True))
+            self.similarity.same.add(cosines[own])
+            self.similarity.different.add(cosines[~own], 0.5)
+        for i in fresh.tolist():
+            column = columns[i]
+            quality = float(detections.quality[column])
+            ratio = ratios.get(i, 0.0) * quality
+            self.tracks[i].question(detections.vectors[column], quality, ratio, self.t_ns or 0)
+
+    def _cut(self, detections: Detections, t_ns: int, next_id: int) -> list[Track]:
+        """New tracks for those under which the person has changed."""
+        cut: list[Track] = []
+        for i, track in enumerate(self.tracks):
+            if track.doubt < CHANGE:
+                continue
+            row = int(self.rows[i])
+            old = int(self.forest.leaves.tags[row, TREE])
+            tree = self.forest.rename(old, t_ns)
+            track.open = False
+            successor = track.successor(next_id + len(cut), t_ns, track.score)
+            successor.confirmed = True
+            successor.walk(t_ns, _step(self.forest.leaves.state[row].tolist()))
+            track.rewind(t_ns)
+            del self._track_of[old], self._leaf_of[old]
+            self._track_of[tree], self._leaf_of[tree] = successor, row
+            self._id_of[tree] = successor.track_id
+            self.tracks[i] = successor
+            cut.append(successor)
         return cut
 
-    def _compare(self, pairs: Pairs, detections: Detections) -> dict[int, float]:
-        """Log-likelihood ratios of fresh embeddings, by row, being the same person as the track's.
-
-        Also learns what the cosines of one person, and of two people seen at once, are like here.
-        """
-        both = [
-            (row, column)
-            for row, column in zip(*(side.tolist() for side in pairs), strict=True)
-            if self.tracks[row].recent is not None and detections.quality[column] > 0
+    def _named(self, settled: list[Settled]) -> list[Settled]:
+        """The same with the tracks' ids for the trees' numbers."""
+        named = [
+            each._replace(ids=np.array([self._id_of[tree] for tree in each.ids.tolist()], np.int64))
+            for each in settled
         ]
-        if not both:
-            return {}
-        recent = np.stack([self.tracks[row].recent for row, _ in both])
-        cosines = recent @ detections.vectors[[column for _, column in both]].T
-        own = np.eye(len(both), dtype=bool)
-        ratios = self.similarity.ratio(cosines[own])
-        self.similarity.same.add(cosines[own])
-        self.similarity.different.add(cosines[~own], 0.5)
-        return {row: float(ratio) for (row, _), ratio in zip(both, ratios, strict=True)}
-
-    def _walk(self, row: int, t_ns: int) -> None:
-        cx, cy, _, h = self.filters.position[row].tolist()
-        vx, vy, _, vh = self.filters.velocity[row].tolist()
-        self.tracks[row].walk(t_ns, (cx, cy + h / 2, vx, vy + vh / 2, h))
-
-    def _start(
-        self, taken: NDArray[np.intp], detections: Detections, t_ns: int, dt_s: float, next_id: int
-    ) -> list[Track]:
-        free = detections.scores >= STRONG
-        free[taken] = False
-        if len(taken) and free.any():
-            # A second box on a person who already has one is no newcomer.
-            overlap = iou(detections.boxes, detections.boxes[taken]).max(axis=1)
-            free &= overlap < 0.7
-        columns = np.flatnonzero(free)
-        started: list[Track] = []
-        if not len(columns):
-            return started
-        first = len(self.tracks)
-        self.filters.add(detections.centres[columns], detections.noise[columns])
-        if dt_s > 0:
-            moved = np.isfinite(detections.flow[columns]).all(axis=1)
-            if moved.any():
-                rows = first + np.flatnonzero(moved)
-                self.filters.update_velocity(rows, detections.flow[columns[moved]] / dt_s)
-        for offset, column in enumerate(columns.tolist()):
-            track = Track(next_id + offset, self.camera, t_ns, float(detections.scores[column]))
-            track.detection = int(detections.rows[column])
-            if detections.quality[column] > 0:
-                track.embed(detections.vectors[column], float(detections.quality[column]))
-            self.tracks.append(track)
-            self._walk(first + offset, t_ns)
-            started.append(track)
-        return started
-
-    def _end(self, t_ns: int) -> None:
-        """Forget who has been unseen for too long."""
-        for row, track in enumerate(self.tracks):
-            unseen_s = (t_ns - track.last_ns) * 1e-9
-            limit_s = self.max_track_age_s if track.confirmed else TENTATIVE_S
-            if unseen_s > limit_s or (unseen_s > 1.0 and self._outside(row)):
-                track.open = False
-        self.drop_closed()
-
-    def _outside(self, row: int) -> bool:
-        (cx, cy, _, _), (width, height) = self.filters.position[row], self.size_px
-        return not (0 <= cx <= width and 0 <= cy <= height)
+        if settled and len(self._id_of) > 2 * len(self._track_of) + 64:
+            alive = {tree for each in self.forest.past for tree in each.tags[:, TREE].tolist()}
+            self._id_of = {tree: number for tree, number in self._id_of.items() if tree in alive}
+        return named
 
     def drop_closed(self) -> None:
         """Forget the tracks that are no longer open."""
-        keep = np.array([track.open for track in self.tracks], bool)
-        if not keep.all():
-            self.filters.keep(keep)
-            self.tracks = [track for track in self.tracks if track.open]
+        closed = [i for i, track in enumerate(self.tracks) if not track.open]
+        if not closed:
+            return
+        trees = {int(self.forest.leaves.tags[self.rows[i], TREE]) for i in closed}
+        self.forest.drop(trees)
+        for tree in trees:
+            del self._leaf_of[tree]
+        keep = [i for i, track in enumerate(self.tracks) if track.open]
+        self.tracks, self.rows = [self.tracks[i] for i in keep], self.rows[keep]
 
     def finish(self) -> None:
-        """End everything: the stream is over."""
-        for track in self.tracks:
+        """End everything: the stream is over; what was left to settle is in `settled`."""
+        self.settled = self._named(self.settler.flush())
+        for track in self._track_of.values():
             track.open = False
-        self.drop_closed()
+        tree = self.forest.tree
+        self.forest = Forest(self.parameters, self.forest.memory_s)
+        self.forest.tree = tree
+        self.settler = self.settler.again(self.forest)
+        self.tracks, self.rows = [], np.empty(0, np.int64)
+        self._track_of, self._leaf_of, self._id_of = {}, {}, {}
+        self.vanished = []
 
     def shown(self) -> NDArray[np.intp]:
-        """Rows of the tracks to report: confirmed, and seen now or a moment ago within the picture."""
-        if self.t_ns is None:
+        """Indices of the tracks to report: seen now, or a moment ago within the picture."""
+        if self.t_ns is None or not len(self.rows):
             return np.empty(0, np.intp)
-        rows = [
-            row
-            for row, track in enumerate(self.tracks)
-            if track.confirmed
-            and (
-                track.last_ns == self.t_ns
-                or ((self.t_ns - track.last_ns) * 1e-9 <= COAST_S and not self._outside(row))
-            )
-        ]
-        return np.array(rows, np.intp)
+        unseen_s = (self.t_ns - self.forest.leaves.tags[self.rows, LAST_NS]) * 1e-9
+        x, y = self.forest.leaves.state[self.rows, :2].T
+        width, height = self.size_px
+        inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+        return np.flatnonzero((unseen_s == 0) | ((unseen_s <= self.parameters.coast_s) & inside))
 
-    def paths(self, rows: NDArray[np.intp]) -> Float32:
+    def columns(self) -> Int64:
+        """For each of the tracks its detection in the last frame, -1 for none."""
+        return self.forest.leaves.tags[self.rows, DETECTION]
+
+    def boxes(self, tracks: NDArray[np.intp]) -> Float64:
+        """(N, 4) float64 `x0, y0, x1, y1` of these tracks, now."""
+        return to_corners(self.forest.leaves.state[self.rows[tracks], :4])
+
+    def velocities(self, tracks: NDArray[np.intp]) -> Float64:
+        """(N, 2) float64 pixels/s of the centres of these tracks, now."""
+        return self.forest.leaves.state[self.rows[tracks], VELOCITY : VELOCITY + 2]
+
+    def paths(self, tracks: NDArray[np.intp]) -> Float32:
         """(N, PATH_POINTS, 2) float32: where the feet of these tracks will be, step by step."""
-        at_s = PATH_STEP_S * np.arange(1, PATH_POINTS + 1)
-        position, velocity = self.filters.position[rows], self.filters.velocity[rows]
-        x = position[:, :1] + velocity[:, :1] * at_s
-        y = (position[:, 1:2] + position[:, 3:] / 2) + (velocity[:, 1:2] + velocity[:, 3:] / 2) * at_s
+        state = self.forest.leaves.state[self.rows[tracks]]
+        tau = self.parameters.persistence_s
+        at_s = tau * (1.0 - np.exp(-PATH_STEP_S / tau * np.arange(1, PATH_POINTS + 1)))
+        x = state[:, :1] + state[:, 4:5] * at_s
+        y = (state[:, 1:2] + state[:, 3:4] / 2) + (state[:, 5:6] + state[:, 7:8] / 2) * at_s
         return np.stack([x, y], axis=-1).astype(np.float32)
+
+    def known(self) -> list[Track]:
+        """All tracks that may still be continued, those not believed just now too."""
+        return list(self._track_of.values())
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays for `restored`."""
         return {
             "camera": self.camera,
-            "position": self.filters.position,
-            "velocity": self.filters.velocity,
-            "variance": self.filters.variance,
+            "forest": self.forest.state(),
+            "done_ns": self.settler.done_ns,
+            "calibration": self.calibration.state(),
             "tracks": [track.track_id for track in self.tracks],
+            "rows": self.rows,
+            "track_of": [[tree, track.track_id] for tree, track in self._track_of.items()],
+            "leaf_of": list(self._leaf_of.items()),
+            "id_of": list(self._id_of.items()),
             "t_ns": self.t_ns,
             "size_px": list(self.size_px),
             "similarity": self.similarity.state(),
@@ -321,19 +348,27 @@ class CameraTracker:
 
     @classmethod
     def restored(
-        cls, state: dict[str, Any], max_track_age_s: float, tracks: dict[int, Track]
+        cls, state: dict[str, Any], max_track_age_s: float, settle_s: float, tracks: dict[int, Track]
     ) -> CameraTracker:
         """What `state` gave; `tracks` holds the tracks by their id."""
-        self = cls(state["camera"], max_track_age_s)
-        self.filters.position = state["position"]
-        self.filters.velocity = state["velocity"]
-        self.filters.variance = state["variance"]
+        self = cls(state["camera"], max_track_age_s, settle_s)
+        self.forest = Forest.restored(state["forest"], self.parameters, self.forest.memory_s)
+        self.settler = self.settler.again(self.forest, state["done_ns"])
+        self.calibration = Calibration.restored(state["calibration"], self.parameters)
         self.tracks = [tracks[track_id] for track_id in state["tracks"]]
+        self.rows = state["rows"]
+        self._track_of = {tree: tracks[track_id] for tree, track_id in state["track_of"]}
+        self._leaf_of = dict(state["leaf_of"])
+        self._id_of = dict(state["id_of"])
         self.t_ns = state["t_ns"]
         self.size_px = (state["size_px"][0], state["size_px"][1])
         self.similarity = Similarity.restored(state["similarity"])
         return self
 
 
+def _step(state: list[float]) -> tuple[float, float, float, float, float]:
+    """The foot point, its velocity and the height of a filter's row."""
+    return state[0], state[1] + state[3] / 2, state[4], state[5] + state[7] / 2, state[3]
+
+
 _STILL = np.eye(2, 3)
-_LOG_2PI_2 = 2 * math.log(2 * math.pi)

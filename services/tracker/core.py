@@ -7,35 +7,32 @@ give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 
-from services.tracker.appearance import normalised
 from services.tracker.camera_tracker import PATH_POINTS, CameraTracker, Detections
 from services.tracker.gallery import Gallery
 from services.tracker.ground import GroundPlane
+from services.tracker.intake import Intake
 from services.tracker.person import Stay, TrackedPerson
-from services.tracker.resemblance import KINDS
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
-from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Tracks
+from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+SETTLE_S = 2.0
+"""After so long it is settled who was where."""
+
 MAX_NAME = 200
 CLOCK_SET_FRAMES = 10
 """So many frames of the past, one after another, are believed."""
 
-FEWEST_DIMENSIONS = 8
-"""A vector with fewer numbers is no embedding."""
-
 MOST_EXPECTED = 3
 """Cameras named in which somebody may appear next."""
-
-OTHER_KINDS = tuple(kind.name for kind in KINDS if kind.name != "appearance")
 
 _COUNTERS = (
     "frames",
@@ -61,11 +58,11 @@ class TrackerCore:
 
     def __init__(self, config: Config, cameras: Iterable[int] = ()) -> None:
         self._config = config
-        self._cameras = {camera: CameraTracker(camera, config.max_track_age) for camera in sorted(cameras)}
+        self._cameras = {camera: self._camera(camera) for camera in sorted(cameras)}
         self._gallery = Gallery(config.similarity_threshold)
         self._next_track = 1
-        self._dimensions = 0
-        self._sizes: dict[str, int] = {}
+        self._intake = Intake()
+        self._stamps: dict[int, dict[int, FrameStamp]] = {}
         self._behind: dict[int, tuple[int, int]] = {}
         self._sessions: dict[int, int] = {}
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
@@ -79,6 +76,9 @@ class TrackerCore:
         self._gallery.evidence.topology.grounds[camera] = GroundPlane(
             np.array(homography, np.float64).reshape(3, 3)
         )
+
+    def _camera(self, camera: int) -> CameraTracker:
+        return CameraTracker(camera, self._config.max_track_age, SETTLE_S)
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -94,29 +94,35 @@ class TrackerCore:
         t_ns = stamp.t_ns + people.clock_offset_ns
         camera = self._cameras.get(stamp.camera)
         if camera is None:
-            camera = self._cameras[stamp.camera] = CameraTracker(stamp.camera, self._config.max_track_age)
+            camera = self._cameras[stamp.camera] = self._camera(stamp.camera)
+        settled: list[Settled] = []
         if camera.t_ns is not None and t_ns <= camera.t_ns:
             same = stamp.session == self._sessions.get(stamp.camera)
             if same and not self._clock_was_set(stamp.camera, t_ns):
                 self.counters["frames_refused"] += 1
                 return _nobody(stamp)
             camera.finish()
+            settled = self._settled(camera)
         self._behind.pop(stamp.camera, None)
         self._sessions[stamp.camera] = stamp.session
         self.counters["frames"] += 1
         motion = np.asarray(people.camera_motion, np.float64)
         if not np.isfinite(motion).all():
             motion = np.eye(2, 3)
-        started = camera.process(
-            self._detections(people), t_ns, (stamp.width, stamp.height), motion, self._next_track
-        )
+        detections = self._intake.detections(people)
+        self._stamps.setdefault(stamp.camera, {})[t_ns] = stamp
+        started = camera.process(detections, t_ns, (stamp.width, stamp.height), motion, self._next_track)
+        settled += self._settled(camera)
         self._next_track += len(started)
         self.counters["tracks"] += len(started)
-        self._describe(camera, people, t_ns)
+        for track in camera.vanished:
+            self._gallery.withdraw(track)
+        self._describe(camera, detections, people)
+        self.counters |= self._intake.counts
         for track in camera.tracks:
             if track.confirmed and track.last_ns == t_ns:
                 self._gallery.see(track, camera.size_px)
-        return self._report(camera, stamp, self._decide(t_ns))
+        return self._report(camera, stamp, self._decide(t_ns), settled)
 
     def _clock_was_set(self, camera: int, t_ns: int) -> bool:
         """Whether frames of the past follow one another, so that it is the last one's time that was wrong."""
@@ -131,8 +137,9 @@ class TrackerCore:
         if camera is None or camera.t_ns is None:
             return end
         camera.finish()
+        settled = tuple(self._settled(camera))
         changes = self._decide(max(each.t_ns for each in self._cameras.values() if each.t_ns is not None))
-        return replace(end, assignments=tuple(changes), decision=self._gallery.decisions)
+        return replace(end, assignments=tuple(changes), decision=self._gallery.decisions, settled=settled)
 
     def _decide(self, t_ns: int) -> list[tuple[int, int]]:
         if not self._gallery.due(t_ns):
@@ -145,75 +152,50 @@ class TrackerCore:
         self.counters["identities"] = self._gallery.next_identity - 1
         return changes
 
-    def _detections(self, people: People) -> Detections:
-        boxes = np.asarray(people.boxes, np.float64)
-        scores = np.asarray(people.scores, np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            sound = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-            sound &= (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
-            sound &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-            sound &= (boxes[:, 0] < people.stamp.width) & (boxes[:, 1] < people.stamp.height)
-        self.counters["boxes_dropped"] += int((~sound).sum())
-        vectors = np.zeros((len(boxes), self._dimensions))
-        quality = np.zeros(len(boxes))
-        features = people.features.get("appearance")
-        if features is not None and len(features.of):
-            given = np.asarray(features.vectors, np.float64)
-            if not self._dimensions and given.shape[1] >= FEWEST_DIMENSIONS:
-                self._dimensions = given.shape[1]
-                vectors = np.zeros((len(boxes), self._dimensions))
-            of = np.asarray(features.of, np.intp)
-            trust = np.asarray(features.quality, np.float64)
-            if given.shape[1] == self._dimensions > 0:
-                good = np.isfinite(given).all(axis=1) & np.isfinite(trust) & (of >= 0) & (of < len(boxes))
-                good &= (np.abs(given).max(axis=1) > 0) & (trust >= 0)
-                vectors[of[good]] = normalised(given[good])
-                quality[of[good]] = np.clip(trust[good], 0.01, 1.0)
-            else:
-                good = np.zeros(len(of), bool)
-            self.counters["embeddings_refused"] += int((~good).sum())
-        flow = np.asarray(people.flow, np.float64)
-        return Detections(
-            boxes[sound],
-            np.clip(scores[sound], 0, 1),
-            flow[sound],
-            vectors[sound],
-            quality[sound],
-            np.flatnonzero(sound),
-        )
+    def _describe(self, camera: CameraTracker, detections: Detections, people: People) -> None:
+        """Give tracks what is known of faces and clothes."""
+        columns = camera.columns()
+        for kind, sound in self._intake.others(people).items():
+            for track, column in zip(camera.tracks, columns.tolist(), strict=True):
+                if column >= 0 and int(detections.rows[column]) in sound:
+                    track.describe(kind, *sound[int(detections.rows[column])])
 
-    def _describe(self, camera: CameraTracker, people: People, t_ns: int) -> None:
-        """Give tracks what is known of faces and clothes; what is not like before is refused."""
-        for kind in OTHER_KINDS:
-            features = people.features.get(kind)
-            if features is None or not len(features.of):
-                continue
-            vectors = np.asarray(features.vectors, np.float64)
-            quality = np.asarray(features.quality, np.float64)
-            size = self._sizes.setdefault(kind, vectors.shape[1])
-            good = np.isfinite(vectors).all(axis=1) & np.isfinite(quality) & (quality > 0)
-            good &= (np.abs(vectors).max(axis=1) > 0) & (vectors.shape[1] == size)
-            self.counters["features_refused"] += int((~good).sum())
-            of = {int(row): place for place, row in enumerate(features.of) if good[place]}
-            for track in camera.tracks:
-                place = of.get(track.detection, -1) if track.last_ns == t_ns else -1
-                if place >= 0:
-                    track.describe(kind, normalised(vectors[place]), float(min(quality[place], 1.0)))
+    def _settled(self, camera: CameraTracker) -> list[Settled]:
+        """What the camera's tracker has settled, with the stamps of those frames."""
+        stamps = self._stamps[camera.camera]
+        return [
+            Settled(
+                stamp=stamps.pop(each.t_ns),
+                track_ids=each.ids,
+                boxes=each.boxes.astype(np.float32),
+                scores=each.scores.astype(np.float32),
+                observed=each.observed,
+                velocities=each.velocities.astype(np.float32),
+            )
+            for each in camera.settled
+        ]
 
-    def _report(self, camera: CameraTracker, stamp: FrameStamp, changes: list[tuple[int, int]]) -> Tracks:
+    def _report(
+        self,
+        camera: CameraTracker,
+        stamp: FrameStamp,
+        changes: list[tuple[int, int]],
+        settled: list[Settled],
+    ) -> Tracks:
         rows = camera.shown()
         tracks = [camera.tracks[row] for row in rows]
         return Tracks(
             stamp=stamp,
             track_ids=np.array([track.track_id for track in tracks], np.int64),
             identity_ids=np.array([track.identity for track in tracks], np.int64),
-            boxes=camera.filters.boxes()[rows].astype(np.float32),
+            boxes=camera.boxes(rows).astype(np.float32),
             scores=np.array([track.score for track in tracks], np.float32),
             observed=np.array([track.last_ns == camera.t_ns for track in tracks], np.bool_),
-            velocities=camera.filters.velocity[rows, :2].astype(np.float32),
+            velocities=camera.velocities(rows).astype(np.float32),
             paths=camera.paths(rows),
             assignments=np.array(changes, np.int64).reshape(-1, 2),
             decision=self._gallery.decisions,
+            settled=tuple(settled),
         )
 
     # -- people -----------------------------------------------------------------------------------
@@ -274,7 +256,7 @@ class TrackerCore:
         if tracker is None:
             return None
         rows = tracker.shown()
-        boxes = tracker.filters.boxes()[rows]
+        boxes = tracker.boxes(rows)
         hit = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
         there = [
             (bottom, tracker.tracks[row].identity)
@@ -307,7 +289,7 @@ class TrackerCore:
         """All that must be remembered: the active state, and identities changed since the last snapshot."""
         tracks: dict[int, Track] = dict(self._gallery.tracks)
         for camera in self._cameras.values():
-            tracks.update({track.track_id: track for track in camera.tracks})
+            tracks.update({track.track_id: track for track in camera.known()})
         state = pack(
             {
                 "version": STATE_VERSION,
@@ -315,8 +297,11 @@ class TrackerCore:
                 "cameras": [camera.state() for camera in self._cameras.values()],
                 "gallery": self._gallery.state(),
                 "next_track": self._next_track,
-                "dimensions": self._dimensions,
-                "sizes": self._sizes,
+                "intake": self._intake.state(),
+                "stamps": {
+                    camera: [[t_ns, *astuple(stamp)] for t_ns, stamp in stamps.items()]
+                    for camera, stamps in self._stamps.items()
+                },
                 "behind": self._behind,
                 "sessions": self._sessions,
                 "counters": self.counters,
@@ -350,12 +335,16 @@ class TrackerCore:
         core = cls(config)
         tracks = {track.track_id: track for track in map(Track.restored, content["tracks"])}
         for each in content["cameras"]:
-            camera = CameraTracker.restored(each, config.max_track_age, tracks)
+            camera = CameraTracker.restored(each, config.max_track_age, SETTLE_S, tracks)
             core._cameras[camera.camera] = camera
         people = [unpack(identities[identity]) for identity in sorted(identities)]
         core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)
         core._next_track = content["next_track"]
-        core._dimensions, core._sizes = content["dimensions"], content["sizes"]
+        core._intake = Intake.restored(content["intake"])
+        core._stamps = {
+            camera: {t_ns: FrameStamp(*stamp) for t_ns, *stamp in stamps}
+            for camera, stamps in content["stamps"].items()
+        }
         core._behind = {camera: (count, t_ns) for camera, (count, t_ns) in content["behind"].items()}
         core._sessions = content["sessions"]
         core.counters = dict.fromkeys(_COUNTERS, 0) | content["counters"]

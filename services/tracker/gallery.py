@@ -87,6 +87,15 @@ class Gallery:
             person.seen = (track.camera, track.last_ns, x, y)
             self.changed.add(person.identity)
 
+    def withdraw(self, track: Track) -> None:
+        """A track has turned out to be nobody of its own."""
+        if track.track_id in self.tracks:
+            self._drop(track)
+        if track.identity:
+            identity, track.identity = track.identity, 0
+            self._untold[track.track_id] = 0
+            self._refresh({identity})
+
     def due(self, t_ns: int) -> bool:
         """Whether it is time to decide, or there is something to tell."""
         if self._untold:

@@ -13,6 +13,7 @@ import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
 from services.tracker.core import TrackerCore
+from services.tracker.warming import warm
 from services.tracker.watermark import Watermark
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
@@ -81,6 +82,7 @@ class TrackerService:
     def run(self, stop: threading.Event) -> int:
         """Serve until `stop` is set; then wait a moment for the store to answer for the rest."""
         try:
+            warm()
             if not self._recall(stop):
                 return 0
             self._hop.outgoing.open(OWN_STREAM, self._hop.incarnation, live=False)

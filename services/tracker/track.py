@@ -18,6 +18,9 @@ MAX_SAMPLES = 128
 SMOOTHING = 0.8
 """Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
 
+FRESH_S = 2.0
+"""What is older than this is no longer taken back."""
+
 
 class Track:
     """One person's uninterrupted stay in one camera's view.
@@ -28,9 +31,10 @@ class Track:
     first_ns, last_ns: when it was first and last observed.
     identity: the person it belongs to, 0 while undecided.
     doubt: how strongly the latest embeddings speak against the ones before, as a log-likelihood ratio.
-    doubtful: those embeddings and their qualities, held back until the doubt is settled.
+    doubtful: those embeddings, their qualities and times, held back until the doubt is settled.
+    seen_ns: when it was observed in the last moments.
+    fresh: (t_ns, embedding, quality) of the last moments, which may turn out to be somebody else's.
     others: feature vectors of other kinds, as sum weighted by quality and sum of the qualities.
-    detection: row of its last detection among that frame's.
     pinned: the person an operator has decided it belongs to, 0 for none.
     reason: why it belongs to its identity, once that is decided.
     """
@@ -39,11 +43,11 @@ class Track:
         "camera",
         "confirmed",
         "count",
-        "detection",
         "doubt",
         "doubtful",
         "evidence",
         "first_ns",
+        "fresh",
         "hits",
         "identity",
         "last_ns",
@@ -53,6 +57,7 @@ class Track:
         "reason",
         "recent",
         "score",
+        "seen_ns",
         "total",
         "track_id",
         "way",
@@ -75,9 +80,10 @@ class Track:
         self.weight = 0.0
         self.count = 0
         self.doubt = 0.0
-        self.doubtful: list[tuple[Float64, float]] = []
+        self.doubtful: list[tuple[Float64, float, int]] = []
+        self.seen_ns: list[int] = [t_ns]
+        self.fresh: list[tuple[int, Float64, float]] = []
         self.others: dict[str, tuple[Float64, float]] = {}
-        self.detection = -1
         self.pinned = 0
         self.reason: Reason | None = None
 
@@ -86,6 +92,10 @@ class Track:
         self.last_ns = t_ns
         self.score = score
         self.hits += 1
+        seen_ns = self.seen_ns
+        if len(seen_ns) > 1 and (t_ns - seen_ns[1]) * 1e-9 > FRESH_S:
+            del seen_ns[0]
+        seen_ns.append(t_ns)
         self.evidence += score
 
     def walk(self, t_ns: int, point: tuple[float, float, float, float, float]) -> None:
@@ -99,8 +109,8 @@ class Track:
         if len(way) > MAX_SAMPLES:
             del way[1:-1:2]
 
-    def embed(self, vector: Float64, quality: float) -> None:
-        """Another embedding of this person."""
+    def embed(self, vector: Float64, quality: float, t_ns: int = 0) -> None:
+        """Another embedding of this person, seen at t_ns."""
         if self.total is None or self.recent is None:
             self.total, self.recent = vector * quality, vector.copy()
         else:
@@ -110,9 +120,29 @@ class Track:
             self.recent = recent / max(float(np.linalg.norm(recent)), 1e-12)
         self.weight += quality
         self.count += 1
+        while self.fresh and (t_ns - self.fresh[0][0]) * 1e-9 > FRESH_S:
+            self.fresh.pop(0)
+        self.fresh.append((t_ns, vector, quality))
 
-    def question(self, vector: Float64, quality: float, ratio: float) -> None:
-        """Another embedding; ratio: log-likelihood ratio of its being the same person as before.
+    def rewind(self, t_ns: int) -> None:
+        """Take back what was seen at t_ns and later, but for the first time."""
+        kept = [at_ns for at_ns in self.seen_ns if at_ns < t_ns]
+        self.hits -= len(self.seen_ns) - len(kept)
+        self.seen_ns = kept or [self.first_ns]
+        self.last_ns = self.seen_ns[-1]
+        self.way = [point for point in self.way if point[0] < t_ns * 1e-9 - 1e-6] or self.way[:1]
+        for at_ns, vector, quality in self.fresh:
+            if at_ns >= t_ns and self.total is not None:
+                self.total = self.total - vector * quality
+                self.weight -= quality
+                self.count -= 1
+        self.fresh = [each for each in self.fresh if each[0] < t_ns]
+        if not self.count:
+            self.total, self.recent, self.weight = None, None, 0.0
+        self.doubt, self.doubtful = 0.0, []
+
+    def question(self, vector: Float64, quality: float, ratio: float, t_ns: int = 0) -> None:
+        """Another embedding, of t_ns; ratio: log-likelihood ratio of its being the same person as before.
 
         Doubt adds up while embeddings keep contradicting (a cumulative sum test, Page 1954), and one
         that agrees ends it.
@@ -122,10 +152,10 @@ class Track:
             for held in self.doubtful:
                 self.embed(*held)
             self.doubtful = []
-            self.embed(vector, quality)
+            self.embed(vector, quality, t_ns)
         else:
             self.doubt -= ratio
-            self.doubtful.append((vector, quality))
+            self.doubtful.append((vector, quality, t_ns))
 
     def successor(self, track_id: int, t_ns: int, score: float) -> Track:
         """The track of whoever is under this one since the doubt began."""
@@ -155,7 +185,7 @@ class Track:
         """Drop everything by which the person could be recognised."""
         self.total = self.recent = None
         self.weight, self.count, self.doubt = 0.0, 0, 0.0
-        self.doubtful, self.others, self.reason = [], {}, None
+        self.doubtful, self.fresh, self.others, self.reason = [], [], {}, None
 
     @property
     def mean(self) -> Float64 | None:
@@ -174,7 +204,8 @@ class Track:
         track = cls(0, 0, 0, 0.0)
         for name, value in zip(cls.__slots__, state, strict=True):
             setattr(track, name, Reason.restored(value) if name == "reason" and value else value)
-        track.doubtful = [(vector, quality) for vector, quality in track.doubtful]
+        track.doubtful = [(vector, quality, t_ns) for vector, quality, t_ns in track.doubtful]
+        track.fresh = [(t_ns, vector, quality) for t_ns, vector, quality in track.fresh]
         track.others = {kind: (total, weight) for kind, (total, weight) in track.others.items()}
         track.way = [(t, x, y, vx, vy, h) for t, x, y, vx, vy, h in track.way]
         return track

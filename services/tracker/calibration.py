@@ -1,0 +1,76 @@
+"""What a detection's score is worth: the log-odds of somebody being there.
+
+Detectors disagree about what a score of 0.9 means.  Of public ones whose scores end in a softmax the
+log-odds of somebody being there lie, over those of the score, on one line where their better scores are
+nearly 1; those of others, less sure of themselves, are multiplied by a temperature (Guo et al. 2017) that
+brings their better scores there.  A score below one half stays below.
+Scores that are no probabilities at all, such as the margins of a support vector machine, are first
+brought to the usual spread by their running mean and deviation.  All of it is per camera.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from services.tracker.appearance import Spread
+from services.tracker.kalman import Float64
+from services.tracker.parameters import Parameters
+
+STEEPEST = 6.9
+"""Raw log-odds beyond which a score says no more (a probability of 0.999)."""
+
+SURE, SURE_SHARE = 4.3, 0.75
+"""The raw log-odds that this share of scores does not exceed where the line was measured."""
+
+WARMEST = 2.5
+"""The highest temperature."""
+
+RECENT = 256
+"""Scores looked back on."""
+
+FIRST, FIRST_ODDS = 4, 1.7
+"""So many scores of such raw log-odds are taken to have been seen before the first."""
+
+USUAL_MEAN, USUAL_DEVIATION, USUAL_WEIGHT = 3.5, 2.0, 20.0
+"""Of raw log-odds of a detector's scores, and how many scores the first ones' own spread counts for."""
+
+
+class Calibration:
+    """Scores of one camera's detector to log-odds."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._offset, self._slope = parameters.offset, parameters.slope
+        self._recent: Float64 = np.full(FIRST, FIRST_ODDS)
+        self._scale: Spread | None = None  # of scores that are no probabilities, once one was seen
+
+    def odds(self, scores: Float64) -> Float64:
+        """(M,) log-odds of somebody being at each detection, of (M,) finite raw scores."""
+        if not len(scores):
+            return np.empty(0)
+        if self._scale is None and (scores.min() < 0.0 or scores.max() > 1.0):
+            self._scale = Spread(float(scores.mean()), max(float(scores.std()), 1e-3), USUAL_WEIGHT)
+        if self._scale is None:
+            sure = np.minimum(np.maximum(scores, 1e-3), 1.0 - 1e-3)
+            raw = np.log(sure / (1.0 - sure))
+        else:
+            self._scale.add(scores)
+            raw = USUAL_MEAN + USUAL_DEVIATION * (scores - self._scale.mean) / self._scale.deviation
+            raw = np.minimum(np.maximum(raw, -STEEPEST), STEEPEST)
+        self._recent = np.concatenate([self._recent, raw])[-RECENT:]
+        place = int(SURE_SHARE * (len(self._recent) - 1))
+        usual = max(float(np.partition(self._recent, place)[place]), SURE / WARMEST)
+        return np.asarray(self._offset + self._slope * raw * max(SURE / usual, 1.0))
+
+    def state(self) -> Any:
+        """Plain values for `restored`."""
+        return [self._recent, None if self._scale is None else self._scale.state()]
+
+    @classmethod
+    def restored(cls, state: Any, parameters: Parameters) -> Calibration:
+        """What `state` gave."""
+        calibration = cls(parameters)
+        calibration._recent, scale = state
+        calibration._scale = None if scale is None else Spread.restored(scale)
+        return calibration

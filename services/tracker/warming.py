@@ -1,0 +1,18 @@
+"""Compiles, or fetches from the cache, all that is compiled, before the first frame has to wait for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.tracker.camera_tracker import CameraTracker, Detections
+
+
+def warm() -> None:
+    """Track two people for a few frames that nobody sees."""
+    tracker = CameraTracker(0, 1.0, 0.1)
+    walk = np.array([[100.0, 100.0, 150.0, 220.0], [400.0, 100.0, 450.0, 220.0]])
+    for frame in range(6):
+        found = Detections(walk + 3.0 * frame, np.full(2, 0.99), np.full((2, 2), 3.0), np.eye(2), np.ones(2))
+        motion = np.array([[1.0, 0.0, 0.5 * frame], [0.0, 1.0, 0.0]])  # first none, then some
+        tracker.process(found, frame * 40_000_000, (640, 480), motion, 1)
+    tracker.finish()
