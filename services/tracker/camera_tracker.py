@@ -17,12 +17,12 @@ from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
     FIRST_NS,
-    LAST_NS,
     PARENT,
     SCORE,
     TREE,
     Int64,
 )
+from services.tracker.likelihood import reported
 from services.tracker.parameters import DEFAULT, Parameters
 from services.tracker.settling import Settled, Settler
 from services.tracker.track import Track
@@ -296,11 +296,11 @@ class CameraTracker:
         """Indices of the tracks to report: seen now, or a moment ago within the picture."""
         if self.t_ns is None or not len(self.rows):
             return np.empty(0, np.intp)
-        unseen_s = (self.t_ns - self.forest.leaves.tags[self.rows, LAST_NS]) * 1e-9
-        x, y = self.forest.leaves.state[self.rows, :2].T
-        width, height = self.size_px
-        inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-        return np.flatnonzero((unseen_s == 0) | ((unseen_s <= self.parameters.coast_s) & inside))
+        leaves, (width, height) = self.forest.leaves, self.size_px
+        coast_s = self.parameters.coast_s
+        return np.asarray(
+            reported(leaves.state, leaves.tags, self.rows, self.t_ns, float(width), float(height), coast_s)
+        )
 
     def boxes(self, tracks: NDArray[np.intp]) -> Float64:
         """(N, 4) float64 `x0, y0, x1, y1` of these tracks, now."""
