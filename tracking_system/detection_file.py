@@ -132,7 +132,7 @@ class FileTracker:
         tracker = self._tracker
         self._frame += 1
         t_ns = round(self._frame * 1e9 / self._fps)
-        self._next_id += len(tracker.process(found, t_ns, self._size_px, _STILL, self._next_id))
+        self._next_id += len(tracker.process(found, t_ns, self._size_px, None, self._next_id))
         if self._settle:
             return self._settled()
         shown = tracker.shown()

@@ -17,12 +17,12 @@ from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
     FIRST_NS,
-    LAST_NS,
     PARENT,
     SCORE,
     TREE,
     Int64,
 )
+from services.tracker.likelihood import reported
 from services.tracker.parameters import DEFAULT, Parameters
 from services.tracker.settling import Settled, Settler
 from services.tracker.track import Track
@@ -83,12 +83,13 @@ class CameraTracker:
         self._id_of: dict[int, int] = {}  # track by tree, as long as frames of it may have to be settled
 
     def process(
-        self, detections: Detections, t_ns: int, size_px: tuple[int, int], motion: Float64, next_id: int
+        self, detections: Detections, t_ns: int, size_px: tuple[int, int], motion: Float64 | None, next_id: int
     ) -> list[Track]:
         """Continue, start and end tracks with the detections of one frame.
 
-        motion: (2, 3) affine from the previous frame's pixels to this one's.  next_id: the id of the
-        first track that starts, counting up from there.  Returns the tracks that started.
+        motion: (2, 3) affine from the previous frame's pixels to this one's; None where no picture tells it,
+        and it is estimated from the detections.  next_id: the id of the first track that starts, counting up
+        from there.  Returns the tracks that started.
         """
         last_ns, self.t_ns = self.t_ns, t_ns
         dt_s = 0.0 if last_ns is None else (t_ns - last_ns) * 1e-9
@@ -96,10 +97,10 @@ class CameraTracker:
         self.settled = self._named(self.settler.before(t_ns))
         evidence = self._evidence(detections)
         forest = self.forest
-        moved = (motion != _STILL).any()
-        forest.predict(dt_s, motion if moved else None)
-        if not moved and last_ns is not None and len(evidence.scores):
-            motion = self._shake(evidence, last_ns, dt_s)
+        forest.predict(dt_s, None if motion is None or not (motion != _STILL).any() else motion)
+        if motion is None:
+            known = last_ns is not None and len(evidence.scores)
+            motion = self._shake(evidence, last_ns or 0, dt_s) if known else _STILL
         same, different = self.similarity.same, self.similarity.different
         since_ns = forest.step(
             evidence,
@@ -298,11 +299,11 @@ class CameraTracker:
         """Indices of the tracks to report: seen now, or a moment ago within the picture."""
         if self.t_ns is None or not len(self.rows):
             return np.empty(0, np.intp)
-        unseen_s = (self.t_ns - self.forest.leaves.tags[self.rows, LAST_NS]) * 1e-9
-        x, y = self.forest.leaves.state[self.rows, :2].T
-        width, height = self.size_px
-        inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-        return np.flatnonzero((unseen_s == 0) | ((unseen_s <= self.parameters.coast_s) & inside))
+        leaves, (width, height) = self.forest.leaves, self.size_px
+        coast_s = self.parameters.coast_s
+        return np.asarray(
+            reported(leaves.state, leaves.tags, self.rows, self.t_ns, float(width), float(height), coast_s)
+        )
 
     def columns(self) -> Int64:
         """For each of the tracks its detection in the last frame, -1 for none."""

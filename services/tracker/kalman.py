@@ -30,11 +30,14 @@ VELOCITY, VARIANCE, STATE = 4, 8, 20
 MIN_HEIGHT_PX = 4.0
 
 
+@compiled
 def to_centres(boxes: Float64) -> Float64:
     """(N, 4) `x0, y0, x1, y1` to (N, 4) `cx, cy, w, h`."""
-    out = np.empty_like(boxes)
-    out[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2
-    out[:, 2:] = boxes[:, 2:] - boxes[:, :2]
+    out = np.empty((len(boxes), 4))
+    for i in range(len(boxes)):
+        for axis in range(2):
+            out[i, axis] = (boxes[i, axis] + boxes[i, axis + 2]) / 2.0
+            out[i, axis + 2] = boxes[i, axis + 2] - boxes[i, axis]
     return out
 
 

@@ -28,7 +28,9 @@ def test_a_displacement_that_all_share_is_found(dx: float, dy: float, seed: int)
     rows, centres = crowd()
     moved = centres + np.random.default_rng(seed).normal(0, 1, centres.shape)
     moved[:, :2] += [dx, dy]
-    np.testing.assert_allclose(shift(rows, np.ones(len(rows)), moved, 0.04, DEFAULT), [dx, dy], atol=8)
+    found = np.array(shift(rows, np.ones(len(rows)), moved, 0.04, DEFAULT))
+    # Drawn towards standing still, for that is what cameras mostly do.
+    assert np.linalg.norm(found - [dx, dy]) < 0.4 * np.hypot(dx, dy) + 3
 
 
 def test_one_who_walks_among_those_who_stand_is_not_the_camera() -> None:
