@@ -24,8 +24,6 @@ MAX_ROWS_A_FRAME = 4096
 MAX_TRACK_AGE_S = 3.0
 """How long a lost person is looked for where only motion tells who it is."""
 
-_STILL = np.eye(2, 3)
-
 
 @dataclass(frozen=True, slots=True)
 class DetectionFile:
@@ -83,7 +81,8 @@ def detections(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> Detec
     """Boxes (N, 4) `x0, y0, x1, y1` and (N,) scores on any scale, and nothing else."""
     n = len(boxes)
     unknown = np.full((n, 2), np.nan)
-    return Detections(np.ascontiguousarray(boxes), scores.copy(), unknown, np.empty((n, 0)), np.zeros(n))
+    nothing, rows = np.empty((n, 0)), np.arange(n)
+    return Detections(np.ascontiguousarray(boxes), scores.copy(), unknown, nothing, np.zeros(n), rows)
 
 
 def _row(line: str) -> list[float]:

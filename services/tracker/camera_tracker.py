@@ -83,7 +83,12 @@ class CameraTracker:
         self._id_of: dict[int, int] = {}  # track by tree, as long as frames of it may have to be settled
 
     def process(
-        self, detections: Detections, t_ns: int, size_px: tuple[int, int], motion: Float64 | None, next_id: int
+        self,
+        detections: Detections,
+        t_ns: int,
+        size_px: tuple[int, int],
+        motion: Float64 | None,
+        next_id: int,
     ) -> list[Track]:
         """Continue, start and end tracks with the detections of one frame.
 
@@ -307,7 +312,7 @@ class CameraTracker:
 
     def columns(self) -> Int64:
         """For each of the tracks its detection in the last frame, -1 for none."""
-        return self.forest.leaves.tags[self.rows, DETECTION]
+        return np.asarray(self.forest.leaves.tags[self.rows, DETECTION])
 
     def boxes(self, tracks: NDArray[np.intp]) -> Float64:
         """(N, 4) float64 `x0, y0, x1, y1` of these tracks, now."""
@@ -349,10 +354,16 @@ class CameraTracker:
 
     @classmethod
     def restored(
-        cls, state: dict[str, Any], max_track_age_s: float, settle_s: float, tracks: dict[int, Track]
+        cls,
+        state: dict[str, Any],
+        max_track_age_s: float,
+        settle_s: float,
+        tracks: dict[int, Track],
+        *,
+        parameters: Parameters = DEFAULT,
     ) -> CameraTracker:
         """What `state` gave; `tracks` holds the tracks by their id."""
-        self = cls(state["camera"], max_track_age_s, settle_s)
+        self = cls(state["camera"], max_track_age_s, settle_s, parameters)
         self.forest = Forest.restored(state["forest"], self.parameters, self.forest.memory_s)
         self.settler = self.settler.again(self.forest, state["done_ns"])
         self.calibration = Calibration.restored(state["calibration"], self.parameters)

@@ -16,6 +16,7 @@ from services.tracker.camera_tracker import PATH_POINTS, CameraTracker, Detectio
 from services.tracker.gallery import Gallery
 from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
+from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
@@ -58,6 +59,8 @@ class TrackerCore:
 
     def __init__(self, config: Config, cameras: Iterable[int] = ()) -> None:
         self._config = config
+        # What the user takes for somebody is what may start a track.
+        self._parameters = believing(config.confidence)
         self._cameras = {camera: self._camera(camera) for camera in sorted(cameras)}
         self._gallery = Gallery(config.similarity_threshold)
         self._next_track = 1
@@ -78,7 +81,7 @@ class TrackerCore:
         )
 
     def _camera(self, camera: int) -> CameraTracker:
-        return CameraTracker(camera, self._config.max_track_age, SETTLE_S)
+        return CameraTracker(camera, self._config.max_track_age, SETTLE_S, self._parameters)
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -335,7 +338,9 @@ class TrackerCore:
         core = cls(config)
         tracks = {track.track_id: track for track in map(Track.restored, content["tracks"])}
         for each in content["cameras"]:
-            camera = CameraTracker.restored(each, config.max_track_age, SETTLE_S, tracks)
+            camera = CameraTracker.restored(
+                each, config.max_track_age, SETTLE_S, tracks, parameters=core._parameters
+            )
             core._cameras[camera.camera] = camera
         people = [unpack(identities[identity]) for identity in sorted(identities)]
         core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)

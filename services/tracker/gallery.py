@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ MAX_TRACKS = 192
 MAX_TAILS = 256
 """Ended tracks open to revision at most, and settled people looked at when somebody appears, the latest seen
 first; where more people than that are in view at once, as many as those."""
+
+MAX_PEOPLE = 20_000
+"""Settled people remembered at most; the history of others stays in the store."""
 
 REVISION_S = 1.0
 """Decisions are looked over again after this long,"""
@@ -63,6 +67,7 @@ class Gallery:
         self.decided_ns = 0
         self.changed: set[int] = set()
         self.revised_ns = 0
+        self._settled: dict[int, None] = {}  # people with a settled track, the latest last
         self._untold: dict[int, int] = {}
         self._waiting: set[int] = set()
 
@@ -178,6 +183,8 @@ class Gallery:
                     )
         kept.absorb(gone)
         del self.people[other]
+        if self._settled.pop(other, 0) is None:
+            self._settled[identity] = None
         self._pin(mine + theirs, identity)
         self.changed |= {identity, other}
 
@@ -214,6 +221,7 @@ class Gallery:
             if not track.open:
                 self._drop(track)
         del self.people[identity]
+        self._settled.pop(identity, None)
         self.changed.add(identity)
         self.decisions += 1
 
@@ -246,10 +254,8 @@ class Gallery:
         }
 
     def _tails(self) -> list[TrackedPerson]:
-        settled = [person for person in self.people.values() if person.tail is not None]
-        settled.sort(key=lambda person: (-person.tail.last_ns, person.identity))  # type: ignore[union-attr]
-        most = max(MAX_TAILS, len(self.tracks))
-        return sorted(settled[:most], key=lambda person: person.identity)
+        latest = islice(reversed(self._settled), max(MAX_TAILS, len(self.tracks)))
+        return [self.people[identity] for identity in sorted(latest)]
 
     def _name(self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]) -> None:
         t = len(tails)
@@ -287,7 +293,7 @@ class Gallery:
     def _votes(self, tracks: list[Track], chains: list[list[int]], settled: list[int]) -> list[int]:
         """An identity for each chain: the one that is settled, else the one most of it has had, else new."""
         identity = list(settled)
-        taken = {i for i in settled if i} | {p.identity for p in self.people.values() if p.tail is not None}
+        taken = {each for each in settled if each}
         votes: dict[tuple[int, int], float] = {}
         for chain, columns in enumerate(chains):
             for column in columns:
@@ -298,7 +304,7 @@ class Gallery:
         for (chain, old), _ in sorted(
             votes.items(), key=lambda item: (not self.people[item[0][1]].kept, -item[1], item[0])
         ):
-            if not identity[chain] and old not in taken:
+            if not identity[chain] and old not in taken and self.people[old].tail is None:
                 identity[chain] = old
                 taken.add(old)
         return [each or self._newcomer() for each in identity]
@@ -342,6 +348,20 @@ class Gallery:
             self.evidence.settle(track, tail if follows else None, self.sizes_px)
             person.settle(track)
             self.changed.add(track.identity)
+            self._settled.pop(person.identity, None)
+            self._settled[person.identity] = None
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Where there are too many, forget who was last seen longest ago and bears no operator's mark."""
+        surplus = len(self._settled) - MAX_PEOPLE
+        if surplus <= 0:
+            return
+        present = {track.identity for track in self.tracks.values()}
+        old = (each for each in self._settled if each not in present and not self.people[each].kept)
+        for identity in list(islice(old, surplus)):
+            del self.people[identity], self._settled[identity]
+            self.changed.add(identity)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -366,6 +386,7 @@ class Gallery:
             "decided_ns": self.decided_ns,
             "revised_ns": self.revised_ns,
             "untold": self._untold,
+            "settled": list(self._settled),
         }
 
     @classmethod
@@ -385,6 +406,7 @@ class Gallery:
         gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
         gallery.decisions, gallery._untold = state["decisions"], state["untold"]
         gallery.revised_ns = state["revised_ns"]
+        gallery._settled = dict.fromkeys(state["settled"])
         gallery._waiting = {number for number, track in gallery.tracks.items() if not track.identity}
         for person in (TrackedPerson.restored(each) for each in people if each is not None):
             gallery.people[person.identity] = person

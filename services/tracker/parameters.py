@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -80,3 +81,9 @@ class Parameters(NamedTuple):
 
 
 DEFAULT = Parameters()
+
+
+def believing(score: float) -> Parameters:
+    """The parameters for a detector whose detections are to be believed from this score (0-1) on."""
+    odds = math.log(score / max(1.0 - score, 1e-3))
+    return DEFAULT._replace(offset=DEFAULT.strong - DEFAULT.slope * odds)

@@ -84,7 +84,7 @@ class TrackedPerson:
             known[track.camera] = (before + share * total / weight, sum_of_weights + share)
         self.stays = [*self.stays, Stay.of(track)][-MAX_STAYS:]
         if self.tail is None or track.last_ns >= self.tail.last_ns:
-            self.tail = track
+            self.tail = track.end()
         self.busy_ns[track.camera] = max(self.busy_ns.get(track.camera, 0), track.last_ns)
 
     def absorb(self, other: TrackedPerson) -> None:

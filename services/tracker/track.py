@@ -181,6 +181,13 @@ class Track:
             return None if self.total is None else (self.total, self.weight)
         return self.others.get(kind)
 
+    def end(self) -> Track:
+        """Only when, where and how this track ended: what a later one is compared with."""
+        end = Track(self.track_id, self.camera, self.first_ns, self.score)
+        end.last_ns, end.identity, end.open = self.last_ns, self.identity, False
+        end.way = self.way[-2:]
+        return end
+
     def forget_looks(self) -> None:
         """Drop everything by which the person could be recognised."""
         self.total = self.recent = None

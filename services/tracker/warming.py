@@ -12,7 +12,10 @@ def warm() -> None:
     tracker = CameraTracker(0, 1.0, 0.1)
     walk = np.array([[100.0, 100.0, 150.0, 220.0], [400.0, 100.0, 450.0, 220.0]])
     for frame in range(6):
-        found = Detections(walk + 3.0 * frame, np.full(2, 0.99), np.full((2, 2), 3.0), np.eye(2), np.ones(2))
+        looks, rows = np.eye(2), np.arange(2)
+        found = Detections(
+            walk + 3.0 * frame, np.full(2, 0.99), np.full((2, 2), 3.0), looks, np.ones(2), rows
+        )
         motion = np.array([[1.0, 0.0, 0.5 * frame], [0.0, 1.0, 0.0]])  # first none, then some
         tracker.process(found, frame * 40_000_000, (640, 480), motion, 1)
     tracker.finish()

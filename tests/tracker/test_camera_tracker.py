@@ -22,7 +22,7 @@ def seen(boxes: object, scores: object = None, vectors: object = None) -> Detect
     look = np.empty((n, 0)) if vectors is None else np.asarray(vectors, np.float64)
     quality = np.where(look.any(axis=1), 0.8, 0.0)
     score = np.full(n, 0.97) if scores is None else np.asarray(scores, np.float64)
-    return Detections(box, score, np.full((n, 2), np.nan), look, quality)
+    return Detections(box, score, np.full((n, 2), np.nan), look, quality, np.arange(n))
 
 
 def box_at(x: float, y: float = 400.0, h: float = 120.0) -> list[float]:
@@ -40,7 +40,7 @@ class Run:
         self.shown: list[dict[int, Float64]] = []
         self.settled: list[Settled] = []
 
-    def add(self, detections: Detections, motion: Float64 = STILL) -> dict[int, Float64]:
+    def add(self, detections: Detections, motion: Float64 | None = None) -> dict[int, Float64]:
         tracker = self.tracker
         t_ns = 1 + round(self.frame * 1e9 / self.fps)
         self.frame += 1
