@@ -5,11 +5,14 @@ as cameras do, and takes the people as the tracker does.
 
 accuracy    AP50 and recall on every 10th frame of the plaza video, through the service, by the network
             alone on the same JPEGs, and by the network alone on the undamaged pictures.
-appearance  how often two sightings of one person, two seconds and more apart, are more alike than those of
-            two people (area under the ROC curve), through the service and by the networks alone.
+appearance  how far the service's vectors are from those of the same crops alone; and how often two sightings
+            of one person, two seconds and more apart, are more alike than those of two people (area under
+            the ROC curve): of whom the service chose to embed, and of everybody in plain sight by the
+            networks alone.
 throughput  frames a second through the service with 1, 4 and 16 recorded cameras, over a loop that only
             decodes the same JPEGs and runs the networks on the same batches and crops in one thread.  The
             two take turns; CPU time a frame is beside it, which other programs disturb less.
+modes       a frame alone and frames in batches, on all cores, as `performance` has it.
 fairness    16 live cameras at 2 to 32 frames a second, together far more than can be served: what each
             got over its max-min fair share of what was served.
 
@@ -20,16 +23,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import multiprocessing
 import os
 import statistics
-import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,51 +36,28 @@ from typing import Any
 
 import cv2
 import numpy as np
-import psutil
-import zmq
-from numpy.typing import NDArray
 
-from services.detector.decode import decode
+from benchmarks.detector_process import Ends, cpu_s, encoded, frames_of, service, through_service
+from benchmarks.plaza import SECOND_NS, SURE, accuracy, identified, plaza, separation
+from services.detector.decode import MemoryDecoder, decode
 from services.detector.embedding_policy import APPEARANCE, EmbeddingPolicy
-from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
 from services.detector.families import build
-from services.detector.family import Detections, Image
+from services.detector.family import Detections, Embedder
+from services.detector.picture import Image
 from services.detector.quality import crop, visibility
-from services.detector.service import DetectorService
-from services.ingest.jpeg import JpegEncoder
-from shared.config import CameraConfig, Config
-from shared.endpoints import Endpoints
-from shared.link_receiver import Delivered, LinkReceiver, Opened
-from shared.link_sender import LinkSender
+from shared.config import Config
 from shared.messages import Float32, Frame, FrameStamp, People
 
 DETECTORS = ("person-detection-0200", "person-detection-0202", "person-detection-retail-0013", "yolox_nano")
 WAYS = ("service", "alone", "undamaged")
 EVERY = 10
 FPS = 10
-SECOND_NS = 1_000_000_000
-APART_NS = 2 * SECOND_NS
-SAME_BOX_IOU = 0.5
-SURE = 0.3
-WINDOW = 64
 WARM_UP_FRAMES = 32
 WARM_UP_S = 2.0
 CAMERAS = (1, 4, 16)
 RATES_FPS = tuple(2.0 + 2.0 * n for n in range(16))
 SPEED_DETECTOR = "person-detection-0200"
-
-
-@dataclass(slots=True)
-class Plaza:
-    """Frames of the plaza video with the people annotated in them.
-
-    people: for each image (N, 5): identity and box x0, y0, x1, y1.
-    """
-
-    numbers: list[int]
-    images: list[Image]
-    people: list[NDArray[np.float64]]
 
 
 @dataclass(slots=True)
@@ -92,178 +68,9 @@ class Speed:
     cpu_ms: float
 
 
-def plaza(shared: Path, every: int, most: int) -> Plaza:
-    """Every so many frames of the video, numbered from 1 as the annotation counts."""
-    rows = np.loadtxt(shared / "data/mot/PETS09-S2L1/gt/gt.txt", delimiter=",")
-    capture = cv2.VideoCapture(str(shared / "data/video/vtest.avi"))
-    found = Plaza([], [], [])
-    number = 0
-    while len(found.images) < most and capture.grab():
-        number += 1
-        if number % every == 0:
-            found.numbers.append(number)
-            found.images.append(np.asarray(capture.retrieve()[1], np.uint8))
-            here = rows[rows[:, 0] == number]
-            found.people.append(np.column_stack([here[:, 1], here[:, 2:4], here[:, 2:4] + here[:, 4:6]]))
-    return found
-
-
-def overlaps(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, M) intersection over union."""
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.maximum(sides - np.maximum(boxes[:, None, :2], others[None, :, :2]), 0)
-    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others)]
-    shared = sides.prod(axis=2)
-    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9), np.float64)
-
-
-def accuracy(found: list[Detections], truth: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """AP50 as PASCAL VOC 2010 has it, and recall of the detections that are sure."""
-    rows: list[tuple[float, bool]] = []
-    for one, people in zip(found, truth, strict=True):
-        overlap = overlaps(one.boxes, people[:, 1:])
-        for row, score in enumerate(one.scores):
-            best = int(overlap[row].argmax()) if len(people) else 0
-            hit = len(people) > 0 and overlap[row, best] >= SAME_BOX_IOU
-            if hit:
-                overlap[:, best] = 0
-            rows.append((float(score), bool(hit)))
-    rows.sort(reverse=True)
-    hits = np.cumsum([hit for _, hit in rows])
-    count = sum(map(len, truth))
-    precision = np.maximum.accumulate((hits / np.arange(1, len(rows) + 1))[::-1])[::-1]
-    sure = sum(hit for score, hit in rows if score >= SURE)
-    return float(np.sum(np.diff(hits / count, prepend=0) * precision)), sure / count
-
-
-def separation(vectors: Float32, who: NDArray[np.int64], t_ns: NDArray[np.int64]) -> float:
-    """Area under the ROC curve of telling pairs of one person, long apart, from pairs of two."""
-    upper = np.triu_indices(len(who), 1)
-    alike = (vectors @ vectors.T)[upper]
-    same = (who[:, None] == who)[upper]
-    long = (np.abs(t_ns[:, None] - t_ns) >= APART_NS)[upper]
-    return float((alike[same & long][:, None] > alike[~same]).mean())
-
-
-def identified(boxes: Float32, people: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(N,) the annotated identity each box shows, 0 for none."""
-    overlap = overlaps(boxes, people[:, 1:])
-    if not overlap.size:
-        return np.zeros(len(boxes), np.int64)
-    best = overlap.argmax(axis=1)
-    return np.where(overlap.max(axis=1) >= SAME_BOX_IOU, people[best, 0], 0).astype(np.int64)
-
-
 def configuration(shared: Path, detector: str) -> Config:
     """One thread of networks: the other core is for the cameras' and the tracker's side."""
     return Config(models=str(shared / "models"), family="openvino", detector=detector, threads=1)
-
-
-def _serve(config: Config, endpoints: Endpoints, cameras: int, pipe: Connection) -> None:
-    """The service's process."""
-    # That the benchmark's ends go silent when it is done is no news.
-    logging.disable(logging.WARNING)
-    cv2.setNumThreads(1)
-    known = {camera: CameraConfig(camera, "") for camera in range(1, cameras + 1)}
-    stop = threading.Event()
-
-    def wait_for_the_end() -> None:
-        pipe.recv()
-        stop.set()
-
-    extractor = FeatureExtractor(*build(config), config)
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
-    pipe.send(None)
-    DetectorService(known, config, endpoints, extractor).run(stop)
-
-
-@contextmanager
-def service(config: Config, cameras: int) -> Iterator[tuple[Endpoints, psutil.Process]]:
-    """A detector process, ready to be sent frames, and its handle."""
-    processes = multiprocessing.get_context("spawn")
-    ours, theirs = processes.Pipe()
-    with tempfile.TemporaryDirectory(prefix="detector-") as folder:
-        endpoints = Endpoints.local(Path(folder))
-        endpoints.prepare()
-        process = processes.Process(target=_serve, args=(config, endpoints, cameras, theirs))
-        process.start()
-        ours.recv()
-        try:
-            yield endpoints, psutil.Process(process.pid)
-        finally:
-            ours.send(None)
-            process.join()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-class Ends:
-    """The cameras' and the tracker's ends of the two links."""
-
-    def __init__(self, endpoints: Endpoints) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.frames = LinkSender(self._context, endpoints.frames, name="the detector")
-        self._people = LinkReceiver(self._context, endpoints.people)
-        self._poller = zmq.Poller()
-        self._poller.register(self.frames.socket, zmq.POLLIN)
-        self._poller.register(self._people.socket, zmq.POLLIN)
-
-    def step(self, wait_ms: int) -> list[People]:
-        """The people that have arrived; each is acknowledged."""
-        self._poller.poll(wait_ms)
-        arrived = []
-        for event in self._people.receive():
-            if isinstance(event, Opened):
-                self._people.accept(event.stream, 0, WINDOW)
-            elif isinstance(event, Delivered) and isinstance(event.message, People):
-                arrived.append(event.message)
-                self._people.acknowledge(event.stream, event.session, event.seq)
-        self._people.flush()
-        self.frames.poll()
-        return arrived
-
-    def close(self) -> None:
-        """Close the links."""
-        self.frames.close()
-        self._people.close()
-        self._context.term()
-
-
-def through_service(
-    endpoints: Endpoints, frames: dict[int, list[Frame]], arrived: Callable[[People], None]
-) -> None:
-    """Send each recorded camera's frames as fast as they are taken, until all people have come back."""
-    ends = Ends(endpoints)
-    for camera in frames:
-        ends.frames.open(camera, session=1, live=False)
-    left = sum(map(len, frames.values()))
-    while left:
-        for people in ends.step(50):
-            arrived(people)
-            left -= 1
-        for camera, own in frames.items():
-            while ends.frames.room(camera) > 0:
-                seq = ends.frames.position(camera)
-                if seq is None or seq >= len(own):
-                    break
-                ends.frames.send(camera, own[seq], seq)
-    ends.close()
-
-
-def frames_of(camera: int, jpegs: list[bytes], size: tuple[int, int], step_ns: int) -> list[Frame]:
-    """A camera's recording."""
-    return [
-        Frame(FrameStamp(camera, 1, index, index * step_ns, *size), jpeg) for index, jpeg in enumerate(jpegs)
-    ]
-
-
-def encoded(images: list[Image]) -> list[bytes]:
-    """JPEGs of the quality that cameras send."""
-    encoder = JpegEncoder(Config().jpeg_quality)
-    return [bytes(encoder.encode(image)) for image in images]
 
 
 def measure_accuracy(shared: Path, detector: str) -> dict[str, float]:
@@ -304,13 +111,26 @@ def measure_accuracy(shared: Path, detector: str) -> dict[str, float]:
         people_of, t_ns = np.concatenate(who), np.concatenate(times)
         known = people_of > 0
         result[f"reid_auc_{way}"] = separation(np.concatenate(vectors)[known], people_of[known], t_ns[known])
+    result["vectors_apart"] = _apart(people, sent, networks.embedder)
     return result
+
+
+def _apart(people: list[People], sent: list[Image], embedder: Embedder) -> float:
+    """How far the service's vectors are from those of the same crops alone, at most."""
+    far = 0.0
+    for given, image in zip(people, sent, strict=True):
+        features = given.features.get("appearance")
+        if features is not None:
+            alone = embedder.embed([crop(image, box) for box in given.boxes[features.of]])
+            far = max(far, float(np.abs(alone - features.vectors).max()))
+    return far
 
 
 def _bare(config: Config, frames: list[list[Frame]], pipe: Connection) -> None:
     """The bare loop's process: the same JPEGs, batches and crops, and nothing else."""
     cv2.setNumThreads(1)
     networks = build(config)
+    decoder = MemoryDecoder()
     policies: dict[int, EmbeddingPolicy] = {}
     wanted: list[list[tuple[int, Float32]]] = []
     for batch in frames:
@@ -325,13 +145,14 @@ def _bare(config: Config, frames: list[list[Frame]], pipe: Connection) -> None:
     while pipe.recv():
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         for batch, boxes in zip(frames, wanted, strict=True):
-            images = [image for each in batch if not isinstance(image := decode(each), FrameFailure)]
+            images = [each for each in decoder.decode(batch) if isinstance(each, np.ndarray)]
             networks.detector.detect(images)
             if boxes:
                 networks.embedder.embed([crop(images[place], box) for place, box in boxes])
+            decoder.release(images)
         count = sum(map(len, frames))
-        seconds, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
-        pipe.send(Speed(count / seconds, cpu_s * 1000 / count))
+        seconds, used_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
+        pipe.send(Speed(count / seconds, used_s * 1000 / count))
 
 
 def _measured(config: Config, frames: dict[int, list[Frame]]) -> Speed:
@@ -344,12 +165,12 @@ def _measured(config: Config, frames: dict[int, list[Frame]]) -> Speed:
         def count(_: People) -> None:
             arrived["people"] += 1
             if arrived["people"] in (WARM_UP_FRAMES, total):
-                marks.append((time.perf_counter(), _cpu_s(process)))
+                marks.append((time.perf_counter(), cpu_s(process)))
 
         through_service(endpoints, frames, count)
-    seconds, cpu_s = (end - begin for begin, end in zip(*marks, strict=True))
+    seconds, used_s = (end - begin for begin, end in zip(*marks, strict=True))
     measured = total - WARM_UP_FRAMES
-    return Speed(measured / seconds, cpu_s * 1000 / measured)
+    return Speed(measured / seconds, used_s * 1000 / measured)
 
 
 def measure_throughput(shared: Path, cameras: int, frames: int, rounds: int) -> dict[str, float]:
@@ -388,6 +209,29 @@ def measure_throughput(shared: Path, cameras: int, frames: int, rounds: int) -> 
         "cpu_ms_bare": middle(bare, "cpu_ms"),
     }
     return {**result, "ratio": result["fps_service"] / result["fps_bare"]}
+
+
+def measure_modes(shared: Path) -> dict[str, dict[str, float]]:
+    """One frame after another and eight at once, on all cores, in the two modes."""
+    images = plaza(shared, 10, 40).images
+    result = {}
+    for mode in ("latency", "throughput"):
+        config = Config(
+            models=str(shared / "models"), family="openvino", detector=SPEED_DETECTOR, performance=mode
+        )
+        detector = build(config).detector
+        detector.detect(images[:8])
+        began_s = time.perf_counter()
+        for image in images:
+            detector.detect([image])
+        middle_s = time.perf_counter()
+        for first in range(0, len(images), 8):
+            detector.detect(images[first : first + 8])
+        result[mode] = {
+            "alone_ms": (middle_s - began_s) * 1000 / len(images),
+            "batch_fps": len(images) / (time.perf_counter() - middle_s),
+        }
+    return result
 
 
 def fair_shares(demands: list[float], capacity: float) -> list[float]:
@@ -454,7 +298,7 @@ def main() -> None:
             f"{what} " + " / ".join(f"{figures[f'{what}_{way}']:.3f}" for way in WAYS)
             for what in ("ap50", "recall", "reid_auc")
         )
-        print(f"  {name:30} {told}")
+        print(f"  {name:30} {told}   vectors apart {figures['vectors_apart']:.1e}")
     print("throughput: frames/s (CPU ms a frame) of the service / the bare loop")
     result["throughput"] = {}
     for cameras in CAMERAS:
@@ -464,6 +308,13 @@ def main() -> None:
             f"  {cameras:2} cameras   {figures['fps_service']:6.1f} ({figures['cpu_ms_service']:.2f})  /  "
             f"{figures['fps_bare']:6.1f} ({figures['cpu_ms_bare']:.2f})   ratio {figures['ratio']:.3f}"
         )
+    print(f"modes of OpenVINO, {os.cpu_count()} threads: ms of a frame alone, frames/s of batches of 8")
+    modes = measure_modes(options.shared)
+    for name, figures in modes.items():
+        print(f"  {name:12} {figures['alone_ms']:6.1f} ms   {figures['batch_fps']:6.1f}/s")
+    result["modes"] = {
+        name: {key: round(value, 2) for key, value in each.items()} for name, each in modes.items()
+    }
     print("fairness: 16 live cameras")
     fairness = measure_fairness(options.shared, options.fair_s)
     result["fairness"] = {key: round(value, 3) for key, value in fairness.items()}

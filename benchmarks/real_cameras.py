@@ -8,7 +8,7 @@ cameras, and no two the same; a track that has none does not count if another of
 
 FOLDER holds `camNN.mp4`, synchronized, and a calibration as Qualisys writes it, `*.qca.txt`, in millimetres.
 
-    python -m benchmarks.real_cameras FOLDER --models DIR [--detector yolox_nano]
+    python -m benchmarks.real_cameras FOLDER --models DIR [--detector yolox_nano] [--ground]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.cross_camera import WAYS
 from benchmarks.recorded import Recording, Tracked, people_of, tracked
 from services.detector.extractor import FeatureExtractor
 from services.detector.families import build
-from shared.config import Config
+from shared.config import Config, Homography, checked_homography
 
 Float64 = NDArray[np.float64]
 
@@ -60,6 +60,13 @@ class Lens:
         straight = cv2.undistortPoints(points[:, None], self.matrix, self.distortion)[:, 0]
         rays = np.concatenate([straight, np.ones((len(points), 1))], axis=1) @ self.turn
         return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), np.float64)
+
+    def homography(self) -> Homography:
+        """From pixels to metres on the floor, height 0 of the calibration."""
+        floor = np.array([[1000.0, 0, 0], [0, 1000.0, 0], [0, 0, 0]])
+        floor[:, 2] = -self.centre
+        to_ground = np.linalg.inv(self.matrix @ self.turn @ floor)
+        return checked_homography(to_ground / np.abs(to_ground).max())
 
 
 def lenses(path: Path) -> list[Lens]:
@@ -190,6 +197,9 @@ def main() -> None:
     parser.add_argument("--detector", default="yolox_nano")
     parser.add_argument("--embedder", default="person-reidentification-retail-0287")
     parser.add_argument("--kept", type=Path, help="folder for what the detector found, for the next time")
+    parser.add_argument(
+        "--ground", action="store_true", help="tell the tracker how the cameras lie to the floor"
+    )
     options = parser.parse_args()
     cameras = lenses(next(options.folder.glob("*.qca.txt")))
     config = Config(
@@ -204,7 +214,8 @@ def main() -> None:
             Recording(n, video, f"{options.folder.name}-{video.stem}-{options.detector}")
             for n, video in enumerate(videos, 1)
         ]
-        told = tracked([people_of(each, extractor, kept) for each in recordings], config)
+        homographies = {n: lens.homography() for n, lens in enumerate(cameras, 1)} if options.ground else {}
+        told = tracked([people_of(each, extractor, kept) for each in recordings], config, homographies)
     found = sights(told, cameras)
     groups = people(found, cameras)
     results: dict[str, object] = {"benchmark": "real_cameras", "people": len(groups)}

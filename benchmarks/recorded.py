@@ -8,7 +8,7 @@ change are looked at once.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,12 @@ import numpy as np
 from services.detector.decode import decode as decode_jpeg
 from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
-from services.detector.family import Image
+from services.detector.picture import Image
 from services.ingest.jpeg import JpegEncoder
 from services.ingest.motion import MotionEstimator
 from services.tracker.core import TrackerCore
 from shared.codec import decode, encode
-from shared.config import Config
+from shared.config import Config, Homography
 from shared.messages import End, Frame, FrameStamp, People, Tracks
 
 START_NS = 1_700_000_000_000_000_000
@@ -124,9 +124,13 @@ class Tracked:
             (folder / f"cam{camera}.txt").write_text("".join(lines))
 
 
-def tracked(cameras: list[list[People]], config: Config) -> Tracked:
+def tracked(
+    cameras: list[list[People]], config: Config, homographies: Mapping[int, Homography] | None = None
+) -> Tracked:
     """All cameras through one tracker, in the order of time."""
     core, told = TrackerCore(config), Tracked()
+    for camera, homography in (homographies or {}).items():
+        core.calibrate(camera, homography)
     last = {}
     for people in heapq.merge(*cameras, key=lambda each: (each.stamp.t_ns, each.stamp.camera)):
         tracks = core.process(people)
@@ -135,5 +139,5 @@ def tracked(cameras: list[list[People]], config: Config) -> Tracked:
         told.identity |= dict(tracks.assignments.tolist())
         last[people.stamp.camera] = people.stamp
     for stamp in last.values():
-        core.end(End(stamp, "finished"))
+        told.identity |= dict(core.end(End(stamp, "finished")).assignments)
     return told

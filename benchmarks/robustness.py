@@ -28,7 +28,7 @@ from benchmarks.cross_camera import WAYS, scored
 from benchmarks.recorded import Recording, people_of, tracked
 from services.detector.extractor import FeatureExtractor
 from services.detector.families import build
-from services.detector.family import Image
+from services.detector.picture import Image
 from shared.config import Config
 
 GAMMAS = (0.4, 0.6, 1.6, 2.5)

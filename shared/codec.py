@@ -37,6 +37,7 @@ from shared.messages import (
     Motion,
     People,
     Report,
+    Settled,
     Tracks,
 )
 
@@ -47,6 +48,7 @@ MAX_FEATURE_KINDS = 8
 MAX_TEXT = 1024
 END_REASONS = ("finished", "stopped", "failed")
 MAX_EXPECTED = 16
+MAX_SETTLED = 4096
 
 _INT64_MAX = (1 << 63) - 1
 
@@ -251,13 +253,44 @@ def _pack_tracks(message: Tracks, packer: _Packer) -> list[Any]:
     packer.array(message.velocities, "float32")
     packer.array(message.paths, "float32")
     packer.array(message.assignments, "int64")
-    return [*_stamp_fields(message.stamp), message.decision]
+    return [*_stamp_fields(message.stamp), message.decision, _pack_settled(message.settled, packer)]
+
+
+def _pack_settled(settled: Sequence[Settled], packer: _Packer) -> list[list[Any]]:
+    for each in settled:
+        packer.array(each.track_ids, "int64")
+        packer.array(each.boxes, "float32")
+        packer.array(each.scores, "float32")
+        packer.array(each.observed, "bool")
+        packer.array(each.velocities, "float32")
+    return [_stamp_fields(each.stamp) for each in settled]
+
+
+def _unpack_settled(stamps: list[Any], unpacker: _Unpacker) -> tuple[Settled, ...]:
+    found = []
+    for stamp in stamps:
+        if not isinstance(stamp, list):
+            raise MessageError("expected a list for each settled frame")
+        one = _Unpacker({"f": stamp, "a": []}, [])
+        settled = Settled(
+            stamp=one.stamp(),
+            track_ids=unpacker.rows("int64"),
+            boxes=unpacker.rows("float32", columns=4),
+            scores=unpacker.rows("float32"),
+            observed=unpacker.rows("bool"),
+            velocities=unpacker.rows("float32", columns=2),
+        )
+        one.done()
+        _same_length(settled.track_ids, settled.boxes, settled.scores, settled.observed, settled.velocities)
+        found.append(settled)
+    return tuple(found)
 
 
 def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
+    stamp, decision, settled = unpacker.stamp(), unpacker.integer(), unpacker.sequence(MAX_SETTLED)
     tracks = Tracks(
-        stamp=unpacker.stamp(),
-        decision=unpacker.integer(),
+        stamp=stamp,
+        decision=decision,
         track_ids=unpacker.rows("int64"),
         identity_ids=unpacker.rows("int64"),
         boxes=unpacker.rows("float32", columns=4),
@@ -266,6 +299,7 @@ def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
         velocities=unpacker.rows("float32", columns=2),
         paths=unpacker.array("float32", (None, None, 2)),
         assignments=unpacker.rows("int64", columns=2),
+        settled=_unpack_settled(settled, unpacker),
     )
     _same_length(
         tracks.track_ids,
@@ -279,12 +313,18 @@ def _unpack_tracks(unpacker: _Unpacker) -> Tracks:
     return tracks
 
 
-def _pack_end(message: End, _: _Packer) -> list[Any]:
-    return [*_stamp_fields(message.stamp), message.reason, _text(message.detail), message.frames]
+def _pack_end(message: End, packer: _Packer) -> list[Any]:
+    packer.array(np.array(message.assignments, np.int64).reshape(-1, 2), "int64")
+    settled = _pack_settled(message.settled, packer)
+    told = [message.reason, _text(message.detail), message.frames, message.decision]
+    return [*_stamp_fields(message.stamp), *told, settled]
 
 
 def _unpack_end(unpacker: _Unpacker) -> End:
-    return End(unpacker.stamp(), unpacker.text(END_REASONS), unpacker.text(), unpacker.integer())
+    stamp, reason, detail = unpacker.stamp(), unpacker.text(END_REASONS), unpacker.text()
+    frames, decision, settled = unpacker.integer(), unpacker.integer(), unpacker.sequence(MAX_SETTLED)
+    assignments = tuple((track, who) for track, who in unpacker.rows("int64", columns=2).tolist())
+    return End(stamp, reason, detail, frames, assignments, decision, _unpack_settled(settled, unpacker))
 
 
 def _pack_checkpoint(message: Checkpoint, packer: _Packer) -> list[Any]:

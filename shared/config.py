@@ -78,6 +78,14 @@ class Config:
         "bf16",
         "fp16",
     )
+    performance: str = _choice(
+        "auto",
+        "latency (one batch at once, each as fast as it can be), throughput (as many frames as can be), "
+        "auto (latency while a camera is live, else throughput)",
+        "auto",
+        "latency",
+        "throughput",
+    )
     models: str = _setting("", "a folder with weights, looked into before the cache and the network")
     detector: str = _setting("", "the person detector's name (default: the family's best that is found)")
     embedder: str = _setting("", "the appearance network's name (default: the family's own)")
@@ -89,6 +97,15 @@ class Config:
     )
     confidence: float = _setting(
         0.3, "people scored lower begin no track (from 0.1 on they still continue one)", low=0.01, high=1.0
+    )
+    input_size: int = _setting(
+        0, "pixels of the shorter side of a picture in FasterRCNN (0: 800)", low=0, high=4096
+    )
+    duplicate_iou: float = _setting(
+        0.5, "boxes that overlap more are one person, where the network leaves that open", low=0.05, high=1.0
+    )
+    person_label: int = _setting(
+        -1, "the class to find (-1: what the network calls a person)", low=-1, high=1000
     )
     batch_size: int = _setting(8, "most frames in one batch of the detector", low=1, high=256)
     batch_wait_ms: float = _setting(10.0, "longest a frame waits for its batch to fill", low=0, high=1000)

@@ -40,6 +40,9 @@ from shared.errors import ConfigError
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "TRACKING_SYSTEM_"
+OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "VIDEO"))
+"""Variables of ours that are no settings, and no misspelt ones either."""
+
 CAMERA_KEYS = ("source", "name", "delivery", "start", "fps", "homography")
 DELIVERIES = ("live", "recorded")
 
@@ -103,7 +106,7 @@ def overrides(environment: Mapping[str, str], flags: Sequence[str]) -> dict[str,
         if variable in names:
             if text:
                 settings[names[variable]] = _parsed(f"environment variable {variable}", names[variable], text)
-        elif variable.startswith(ENVIRONMENT_PREFIX):
+        elif variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
             near = difflib.get_close_matches(variable, names, n=1, cutoff=0.9)
             if near:
                 log.warning("environment variable %s is not used: did you mean %s?", variable, near[0])

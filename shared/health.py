@@ -85,13 +85,13 @@ def gpu_readings() -> dict[str, float]:
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
         return {}
-    free_bytes, total_bytes = torch.cuda.mem_get_info()
-    readings = {
-        "gpu_memory_bytes": float(torch.cuda.memory_reserved()),
-        "gpu_memory_used_bytes": float(total_bytes - free_bytes),
-    }
-    # torch needs nvidia-ml-py and a driver that answers for this one; the other readings do without.
+    readings: dict[str, float] = {}
+    # A GPU that has failed answers nothing; the process goes on without it, and so do its readings.
     with contextlib.suppress(Exception):
+        free_bytes, total_bytes = torch.cuda.mem_get_info()
+        readings["gpu_memory_bytes"] = float(torch.cuda.memory_reserved())
+        readings["gpu_memory_used_bytes"] = float(total_bytes - free_bytes)
+        # torch needs nvidia-ml-py and a driver that answers for this one; the others do without.
         readings["gpu_percent"] = float(torch.cuda.utilization())
     return readings
 

@@ -116,6 +116,21 @@ def empty_people(stamp: FrameStamp) -> People:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """Who was where in an earlier frame, as it turned out: corrected tracks, smoothed boxes, gaps filled.
+
+    stamp: of that frame.  The arrays are those of `Tracks`; `observed` is False where a gap was filled.
+    """
+
+    stamp: FrameStamp
+    track_ids: Int64
+    boxes: Float32
+    scores: Float32
+    observed: Bool
+    velocities: Float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tracks:
     """tracker -> store, tracker -> viewers: who is where in one frame.
 
@@ -129,6 +144,7 @@ class Tracks:
         track belongs to this identity.
     decision: how many times identities had been decided when this was made.  The cameras' streams reach the
         store in any order; of two answers to whom a track belongs the one of the later decision counts.
+    settled: earlier frames of this camera, in order, each once; for the history.
     """
 
     stamp: FrameStamp
@@ -141,6 +157,7 @@ class Tracks:
     paths: Float32
     assignments: Int64
     decision: int = 0
+    settled: tuple[Settled, ...] = ()
 
 
 PATH_STEP_S = 0.2
@@ -153,12 +170,16 @@ class End:
 
     reason: "finished" (a recording is over), "stopped" (asked to), "failed" (see `detail`).
     frames: how many frames the stream had before this.
+    assignments, decision, settled: from the tracker on, what was decided at the end, as in `Tracks`.
     """
 
     stamp: FrameStamp
     reason: str
     detail: str = ""
     frames: int = 0
+    assignments: tuple[tuple[int, int], ...] = ()
+    decision: int = 0
+    settled: tuple[Settled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -238,6 +239,9 @@ def alive(pid: int) -> bool:
 def test_a_second_run_on_the_same_folder_is_refused(config: Path, tmp_path: Path, start: Start) -> None:
     run = start(config, tmp_path / "data")
     assert run.wait_for_frames(1), log_of(run)
+    # Without its detector the first run cannot end before the second has begun.
+    detector = psutil.Process(run.services()["detector"])
+    detector.suspend()
     second = subprocess.run(
         [sys.executable, "-m", "tracking_system", "run", str(config), "--headless", "--data", str(run.data)],
         capture_output=True,
@@ -245,6 +249,7 @@ def test_a_second_run_on_the_same_folder_is_refused(config: Path, tmp_path: Path
         check=False,
         timeout=60,
     )
+    detector.resume()
     assert second.returncode == 2
     assert "in use by another run" in second.stderr
     run.interrupt()

@@ -68,7 +68,8 @@ class Journal:
         """End all cameras and keep what the tracker must remember; raises StorageError if that fails."""
         for camera, tracks in self._last.items():
             frames = self._numbers[camera]
-            self._put(camera, tracks.stamp.session, End(tracks.stamp, "stopped", frames=frames))
+            end = core.end(End(tracks.stamp, "stopped", frames=frames))
+            self._put(camera, tracks.stamp.session, end)
         state, identities = core.snapshot()
         self._put(_OWN_STREAM, self._session, Checkpoint({}, state, identities))
         try:

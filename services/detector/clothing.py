@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector import colour
-from services.detector.family import Description, Image, Pace, Sighting
+from services.detector.family import Description, Pace, Sighting
 from services.detector.histogram import HistogramEmbedder
 from services.detector.openvino_family import Network
+from services.detector.picture import Image
 from services.detector.quality import crop, crop_quality
 from shared.errors import ModelError
 from shared.messages import Float32

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import Image
+from services.detector.picture import Image
 from shared.messages import Float32
 
 PALETTE: dict[str, list[tuple[float, float, float]]] = {

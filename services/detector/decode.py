@@ -1,35 +1,91 @@
-"""JPEG bytes to pixels."""
+"""JPEG bytes to pixels, in buffers that are used again."""
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
 import numpy as np
+import simplejpeg
 
 from services.detector.failure import FrameFailure
-from services.detector.family import Image
+from services.detector.picture import Image, Picture
+from services.detector.pool import PicturePool
 from shared.messages import Frame
 
 END_OF_IMAGE = b"\xff\xd9"
+LARGEST_POOL = 256
+"""Idle buffers kept; at 1280x720 that many are 680 MB, and no more than are in work at once are ever made."""
 
 
-def decode(frame: Frame) -> Image | FrameFailure:
+class Decoder(Protocol):
+    """Makes pictures of frames for one family of networks."""
+
+    @property
+    def pool(self) -> PicturePool:
+        """Where the pictures' buffers come from."""
+
+    def decode(self, frames: Sequence[Frame]) -> list[Picture | FrameFailure]:
+        """One picture a frame, in order, or why it has none.  Never raises for what a frame holds."""
+
+    def release(self, pictures: Sequence[Picture]) -> None:
+        """Take the buffers back; nobody may look at these pictures, or parts of them, any more."""
+
+
+class MemoryDecoder:
+    """Pictures in this process's memory."""
+
+    def __init__(self, pool: PicturePool | None = None, workers: int = 1) -> None:
+        """workers: frames decoded at once, on as many cores."""
+        self.pool = pool or PicturePool(LARGEST_POOL)
+        self._workers = ThreadPoolExecutor(workers, "decode") if workers > 1 else None
+
+    def decode(self, frames: Sequence[Frame]) -> list[Picture | FrameFailure]:
+        """As `Decoder.decode`."""
+        if self._workers is None or len(frames) == 1:
+            return [self._decoded(frame) for frame in frames]
+        return list(self._workers.map(self._decoded, frames))
+
+    def release(self, pictures: Sequence[Picture]) -> None:
+        """As `Decoder.release`."""
+        for each in pictures:
+            if isinstance(each, np.ndarray):
+                self.pool.release(each)
+
+    def _decoded(self, frame: Frame) -> Image | FrameFailure:
+        return decode(frame, self.pool)
+
+
+def decode(frame: Frame, pool: PicturePool | None = None) -> Image | FrameFailure:
     """The frame's picture, uint8 (height, width, 3) BGR, or why it has none.
 
-    A picture that stops early is refused: the decoder would fill the rest with grey.
+    pool: gives the buffer, and has it back where the picture fails.  A picture that stops early or is
+    damaged is refused: the decoder would fill the rest with grey.
     """
-    data = np.frombuffer(frame.jpeg, np.uint8)
-    if bytes(data[-2:]) != END_OF_IMAGE:
-        return FrameFailure(frame.stamp, f"not a whole JPEG ({len(data)} bytes)")
+    told = unusable(frame)
+    if told:
+        return FrameFailure(frame.stamp, told)
+    shape = (frame.stamp.height, frame.stamp.width, 3)
+    buffer = pool.acquire(shape) if pool else np.empty(shape, np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        return FrameFailure(frame.stamp, f"JPEG refused: {error.err}")
-    if image is None:
-        return FrameFailure(frame.stamp, f"damaged JPEG ({len(data)} bytes)")
-    expected = (frame.stamp.height, frame.stamp.width, 3)
-    if image.shape != expected or image.dtype != np.uint8:
-        return FrameFailure(
-            frame.stamp,
-            f"the JPEG is {image.shape[1]}x{image.shape[0]}, its header says {expected[1]}x{expected[0]}",
-        )
-    return np.asarray(image, np.uint8)
+        simplejpeg.decode_jpeg(frame.jpeg, "BGR", buffer=buffer)
+    except ValueError as error:
+        if pool:
+            pool.release(buffer)
+        return FrameFailure(frame.stamp, f"damaged JPEG ({len(frame.jpeg)} bytes): {error}")
+    return buffer
+
+
+def unusable(frame: Frame) -> str:
+    """Why the frame's JPEG is not worth decoding, told by its first and last bytes; empty where it is."""
+    data = memoryview(frame.jpeg)
+    if bytes(data[-2:]) != END_OF_IMAGE:
+        return f"not a whole JPEG ({len(data)} bytes)"
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        return f"damaged JPEG ({len(data)} bytes): {error}"
+    if (width, height) != (frame.stamp.width, frame.stamp.height):
+        return f"the JPEG is {width}x{height}, its header says {frame.stamp.width}x{frame.stamp.height}"
+    return ""

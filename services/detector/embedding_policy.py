@@ -6,8 +6,9 @@ on stepping out of a crowd (this may be someone else now), on coming much nearer
 and every half second otherwise.  Crops that show somebody else, or half a person, are never embedded:
 they would poison the gallery.
 
-The choice depends on the boxes and capture times of one camera's frames alone, never on load or on
-other cameras, so a recording gives the same choice each time.
+The choice depends on the boxes and capture times of one camera's frames alone, so a recording gives the
+same choice each time.  Of live cameras people are embedded less often where that takes too much of the
+networks' time (`budget`); whoever is new still comes first.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ MEMORY_NS = 1_000_000_000
 SAME_PERSON_IOU = 0.3
 SIZE_CHANGE = 1.6
 """Ratio of areas from which on a person looks different enough."""
+
+NEW_UNDER_LOAD = 16
+FEWEST_NEW = 2
+"""New people embedded in one frame of a camera that is eased twice as far halve: from the first number, down
+to the second.  The others' turn comes in the next frames."""
 
 APPEARANCE = Pace(
     interval_ns=500_000_000,
@@ -65,12 +71,12 @@ class EmbeddingPolicy:
         self._last_ns: int | None = None
 
     def choose(
-        self, t_ns: int, boxes: Float32, scores: Float32, width: int, height: int
+        self, t_ns: int, boxes: Float32, scores: Float32, width: int, height: int, *, stretch: float = 1.0
     ) -> tuple[Int32, Float32]:
         """The people to embed in the next frame: rows of `boxes`, increasing, and how visible each is.
 
         t_ns: capture time.  boxes: (N, 4) float32 pixels, clipped to a frame of `width` x `height`.
-        scores: (N,) float32.
+        scores: (N,) float32.  stretch: how many times as long as usual to wait before a second look.
         """
         sure = scores >= self._confidence
         visible = np.zeros(len(boxes), np.float32)
@@ -85,14 +91,14 @@ class EmbeddingPolicy:
             person.doubtful |= not clear[row] or person.seen_ns not in (self._last_ns, t_ns)
             person.box, person.seen_ns = boxes[row], t_ns
         due = sorted(
-            (-self._urgency(people[row], t_ns) * float(visible[row] * scores[row]), int(row))
+            (-self._urgency(people[row], t_ns, stretch) * float(visible[row] * scores[row]), int(row))
             for row in np.flatnonzero(clear)
-            if self._urgency(people[row], t_ns) > 0
+            if self._urgency(people[row], t_ns, stretch) > 0
         )
         first = [row for _, row in due if people[row].embedded_ns is None]
         again = [row for _, row in due if people[row].embedded_ns is not None]
         rows: Int32 = np.array(
-            sorted(first[: self._pace.most_new] + again[: self._pace.most_repeats]), np.int32
+            sorted(first[: self._most_new(stretch)] + again[: self._pace.most_repeats]), np.int32
         )
         for row in rows:
             person = people[row]
@@ -103,14 +109,19 @@ class EmbeddingPolicy:
         self._last_ns = t_ns
         return rows, visible[rows]
 
-    def _urgency(self, person: _Known, t_ns: int) -> float:
+    def _most_new(self, stretch: float) -> int:
+        if stretch <= 1:
+            return self._pace.most_new
+        return min(self._pace.most_new, max(FEWEST_NEW, int(NEW_UNDER_LOAD / stretch)))
+
+    def _urgency(self, person: _Known, t_ns: int, stretch: float) -> float:
         """How much a vector of this person, in plain sight now, would tell; 0 for nothing new."""
         if person.embedded_ns is None:
             return 1.0
         waited_ns = t_ns - person.embedded_ns
         ratio = _area(person.box) / max(person.embedded_area, 1.0)
         changed = person.doubtful or not 1 / SIZE_CHANGE < ratio < SIZE_CHANGE
-        due_ns = self._pace.settle_ns if changed else self._pace.interval_ns
+        due_ns = (self._pace.settle_ns if changed else self._pace.interval_ns) * stretch
         return waited_ns / due_ns if waited_ns >= due_ns else 0.0
 
     def _recognised(self, t_ns: int, boxes: Float32) -> list[_Known]:

@@ -6,20 +6,25 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from services.detector.embedding_policy import EmbeddingPolicy
 from services.detector.failure import FrameFailure
-from services.detector.family import Describer, Detections, Embedder, Image, PersonDetector, Sighting
+from services.detector.family import Describer, Detections, Embedder, PersonDetector, Sighting
 from services.detector.flow import person_flow
-from services.detector.quality import crop, crop_quality
+from services.detector.picture import Picture, pixels
+from services.detector.quality import crop_qualities, part
 from shared.config import Config
 from shared.messages import Features, Float32, Frame, FrameStamp, Int32, People
 
 log = logging.getLogger(__name__)
 
 APPEARANCE = "appearance"
+
+
+Found: TypeAlias = "Detections | FrameFailure"
 
 
 @dataclass(slots=True)
@@ -31,7 +36,7 @@ class _CameraState:
 
 @dataclass(slots=True)
 class _Work:
-    """One frame between detection and embedding: whom to embed, and how good their crops are.
+    """One frame between detection and embedding: whom to embed, and how much of each is visible.
 
     sightings: by kind, the people to be described and their rows.  features: by kind, what came of it.
     """
@@ -40,8 +45,8 @@ class _Work:
     found: Detections
     flow: Float32
     rows: Int32
-    crops: list[Image]
-    quality: Float32
+    crops: list[Picture]
+    visible: Float32
     sightings: dict[str, tuple[Int32, list[Sighting]]]
     features: dict[str, Features]
 
@@ -71,9 +76,10 @@ class FeatureExtractor:
         self.counts: Counter[str] = Counter()
         self._confidence = config.confidence
         self._cameras: dict[int, _CameraState] = {}
+        self._eased: dict[int, float] = {}
 
-    def extract(self, items: Sequence[tuple[Frame, Image]]) -> list[People | FrameFailure]:
-        """One result an item, in order.
+    def extract(self, items: Sequence[tuple[Frame, Picture]]) -> list[People | FrameFailure]:
+        """One result an item, in order: `describe` of what `detect` finds.
 
         items: frames, each with its decoded picture (uint8 BGR, of the size the stamp says).  Frames of
         one camera come in the order they were taken; one batch may hold several.
@@ -81,52 +87,82 @@ class FeatureExtractor:
         A frame on which a network fails costs that frame alone and comes back as a FrameFailure; where
         only embedding fails the people are reported without vectors.
         """
-        found = self._detect(items)
-        work = [
-            each if isinstance(each, FrameFailure) else self._prepare(frame, image, each)
-            for (frame, image), each in zip(items, found, strict=True)
-        ]
-        sound = [each for each in work if isinstance(each, _Work)]
-        for kind in self.describers:
-            self._describe(kind, sound)
-        vectors = iter(self._embed(sound))
-        results = [
-            each if isinstance(each, FrameFailure) else self._people(each, next(vectors)) for each in work
-        ]
-        self.counts["frames"] += len(results)
-        return results
+        return self.describe(items, self.detect(items))
 
-    def forget(self, camera: int) -> None:
-        """Drop what is remembered of a camera; a new session of its frames does the same."""
-        self._cameras.pop(camera, None)
+    def detect(self, items: Sequence[tuple[Frame, Picture]]) -> list[Found]:
+        """The people in each picture, or why they are not known; no batch depends on an earlier one.
 
-    def _detect(self, items: Sequence[tuple[Frame, Image]]) -> list[Detections | FrameFailure]:
+        While one thread describes a batch, another may detect in the next.
+        """
         if not items:
             return []
         try:
-            return list(self.detector.detect([image for _, image in items]))
+            return list(self.detector.detect([picture for _, picture in items]))
         except Exception as error:  # noqa: BLE001 - runtimes raise what they like; one frame must not stop all
             if len(items) > 1:
-                return [result for item in items for result in self._detect([item])]
+                return [result for item in items for result in self.detect([item])]
             stamp = items[0][0].stamp
             reason = f"{self.detector.name} failed: {_told(error)}"
             log.warning("camera %d, frame %d: %s", stamp.camera, stamp.frame_index, reason)
             self.counts["failed_frames"] += 1
             return [FrameFailure(stamp, reason)]
 
-    def _prepare(self, frame: Frame, image: Image, found: Detections) -> _Work:
-        height, width = image.shape[:2]
+    def describe(
+        self, items: Sequence[tuple[Frame, Picture]], found: Sequence[Found]
+    ) -> list[People | FrameFailure]:
+        """What `extract` returns, of pictures in which people are found already; batches in their order."""
+        work = [
+            each if isinstance(each, FrameFailure) else self._prepare(frame, picture, each)
+            for (frame, picture), each in zip(items, found, strict=True)
+        ]
+        sound = [each for each in work if isinstance(each, _Work)]
+        for kind in self.describers:
+            self._describe(kind, sound)
+        features = iter(self._embed(sound))
+        results = [
+            each if isinstance(each, FrameFailure) else self._people(each, next(features)) for each in work
+        ]
+        self.counts["frames"] += len(results)
+        return results
+
+    def ease(self, cameras: Mapping[int, float]) -> None:
+        """Describe people of these cameras less often than usual: so many times as rarely; others as usual.
+
+        Only for live cameras, for a recording's result must not depend on how fast it is processed.
+        """
+        self._eased = dict(cameras)
+
+    def readings(self) -> dict[str, float]:
+        """`counts`, and what failed in the networks and was made good."""
+        # Copied first: other threads count on meanwhile.
+        every = dict(self.counts) | dict(self.detector.counts) | dict(self.embedder.counts)
+        return {name: float(value) for name, value in every.items()}
+
+    def forget(self, camera: int) -> None:
+        """Drop what is remembered of a camera; a new session of its frames does the same."""
+        self._cameras.pop(camera, None)
+
+    def _prepare(self, frame: Frame, picture: Picture, found: Detections) -> _Work:
+        height, width = picture.shape[:2]
         state = self._state(frame.stamp)
-        sightings = {}
-        for kind, policy in state.describing.items():
-            rows, visible = policy.choose(frame.stamp.t_ns, found.boxes, found.scores, width, height)
-            seen = [Sighting(image, found.boxes[r], float(v)) for r, v in zip(rows, visible, strict=True)]
-            sightings[kind] = rows, seen
-        rows, visible = state.policy.choose(frame.stamp.t_ns, found.boxes, found.scores, width, height)
-        crops = [crop(image, found.boxes[row]) for row in rows]
-        quality = [crop_quality(each, float(share)) for each, share in zip(crops, visible, strict=True)]
+        stretch = self._eased.get(frame.stamp.camera, 1.0)
+        seen = frame.stamp.t_ns, found.boxes, found.scores, width, height
+        chosen = {kind: policy.choose(*seen, stretch=stretch) for kind, policy in state.describing.items()}
+        # Faces and clothing are looked at in memory, and only where somebody is to be looked at.
+        image = pixels(picture) if any(len(rows) for rows, _ in chosen.values()) else None
+        sightings = {
+            kind: (
+                rows,
+                [Sighting(image, found.boxes[r], float(v)) for r, v in zip(rows, visible, strict=True)]
+                if image is not None
+                else [],
+            )
+            for kind, (rows, visible) in chosen.items()
+        }
+        rows, visible = state.policy.choose(*seen, stretch=stretch)
+        crops = [part(picture, found.boxes[row]) for row in rows]
         flow = person_flow(frame.motion, found.boxes, width, height)
-        return _Work(frame, found, flow, rows, crops, np.array(quality, np.float32), sightings, {})
+        return _Work(frame, found, flow, rows, crops, visible, sightings, {})
 
     def _state(self, stamp: FrameStamp) -> _CameraState:
         state = self._cameras.get(stamp.camera)
@@ -138,11 +174,13 @@ class FeatureExtractor:
             self._cameras[stamp.camera] = state
         return state
 
-    def _embed(self, work: Sequence[_Work]) -> list[Float32 | None]:
-        """(M, D) vectors of the chosen people of each frame; None for a frame where that failed."""
+    def _embed(self, work: Sequence[_Work]) -> list[Features | None]:
+        """The appearance of the chosen people of each frame; None for a frame where that failed."""
         crops = [each for one in work for each in one.crops]
         try:
             vectors = self.embedder.embed(crops)
+            visible = np.concatenate([one.visible for one in work]) if work else np.zeros(0, np.float32)
+            quality = crop_qualities(crops, visible)
         except Exception as error:  # noqa: BLE001 - as above
             if len(work) > 1:
                 return [result for one in work for result in self._embed([one])]
@@ -152,7 +190,8 @@ class FeatureExtractor:
             self.counts["failed_embeddings"] += len(crops)
             return [None]
         ends = np.cumsum([len(one.crops) for one in work])
-        return [vectors[end - len(one.crops) : end] for one, end in zip(work, ends, strict=True)]
+        places = [slice(end - len(one.crops), end) for one, end in zip(work, ends, strict=True)]
+        return [Features(one.rows, vectors[p], quality[p]) for one, p in zip(work, places, strict=True)]
 
     def _describe(self, kind: str, work: Sequence[_Work]) -> None:
         """Add to each frame what the describer of this kind sees; a frame where it fails goes without."""
@@ -183,11 +222,11 @@ class FeatureExtractor:
                 )
                 self.counts[kind] += len(seen)
 
-    def _people(self, work: _Work, vectors: Float32 | None) -> People:
+    def _people(self, work: _Work, appearance: Features | None) -> People:
         features = work.features
-        if vectors is not None and len(vectors):
-            features[APPEARANCE] = Features(work.rows, vectors, work.quality)
-            self.counts["embeddings"] += len(vectors)
+        if appearance is not None and len(appearance.of):
+            features[APPEARANCE] = appearance
+            self.counts["embeddings"] += len(appearance.of)
         self.counts["people"] += len(work.found)
         motion = work.frame.motion
         return People(

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import Description, Image, Pace, Sighting, normalised
+from services.detector.family import Description, Pace, Sighting, normalised
 from services.detector.openvino_family import Network
+from services.detector.picture import Image
 from services.detector.quality import crop
 from shared.errors import ModelError
 from shared.messages import Float32

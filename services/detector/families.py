@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from services.detector import histogram
+from services.detector.decode import Decoder, MemoryDecoder
 from services.detector.family import Describer, Embedder, PersonDetector
 from services.detector.weights import Weights, manifest
 from shared.config import Config
 from shared.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from services.detector.openvino_family import Network
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,18 @@ DESCRIBERS = {
 
 TORCH_DETECTOR = "fasterrcnn_resnet50_fpn_v2"
 TORCH_EMBEDDER = "resnet50"
+
+
+MOST_DECODERS = 8
+"""Cores that decode for a GPU."""
+
+
+@runtime_checkable
+class MakesDecoder(Protocol):
+    """A detector whose pictures are better elsewhere than in this process's memory."""
+
+    def decoder(self, workers: int) -> Decoder:
+        """The decoder; frames are decoded by so many cores at once."""
 
 
 class Networks(NamedTuple):
@@ -62,6 +79,13 @@ def build(config: Config, weights: Weights | None = None) -> Networks:
     return networks
 
 
+def decoder(networks: Networks) -> Decoder:
+    """What makes the pictures that these networks take, where they take them."""
+    if isinstance(networks.detector, MakesDecoder):
+        return networks.detector.decoder(min(MOST_DECODERS, os.cpu_count() or 1))
+    return MemoryDecoder()
+
+
 def describers(config: Config, weights: Weights | None = None) -> dict[str, Describer]:
     """The describers of faces and clothing that the configuration asks for, loaded, by kind.
 
@@ -77,7 +101,7 @@ def describers(config: Config, weights: Weights | None = None) -> dict[str, Desc
         if setting == "auto" and (absent or not _installed("openvino")):
             log.info("%s is not described: %s", kind, f"{' and '.join(absent) or 'OpenVINO'} is not here")
             continue
-        found[kind] = _DESCRIBERS[kind]([weights.obtain(name) for name in names], config.threads)
+        found[kind] = _DESCRIBERS[kind]([weights.obtain(name) for name in names], config)
         log.info("%s is described by %s", kind, names[-1])
     return found
 
@@ -137,7 +161,13 @@ def _torch_detector(config: Config, weights: Weights) -> PersonDetector:
     from services.detector import torch_family  # noqa: PLC0415 - an optional part
 
     path = weights.obtain(config.detector or TORCH_DETECTOR)
-    return torch_family.FasterRcnnDetector(path, config.device, config.precision)
+    options: dict[str, Any] = {"box_nms_thresh": config.duplicate_iou}
+    if config.input_size:
+        # The longer side as torchvision has it beside 800.
+        options |= {"min_size": config.input_size, "max_size": config.input_size * 1333 // 800}
+    if config.person_label >= 0:
+        options["label"] = config.person_label
+    return torch_family.FasterRcnnDetector(path, config.device, config.precision, **options)
 
 
 def _torch_embedder(config: Config, weights: Weights) -> Embedder:
@@ -168,7 +198,10 @@ def _openvino_detector(config: Config, weights: Weights) -> PersonDetector:
         name = PACKAGED_DETECTOR
         path = weights.obtain(name)
     model = manifest().get(name)
-    return openvino_family.open_detector(path, name, config.threads, model.person_label if model else 0)
+    label = config.person_label
+    if label < 0:
+        label = model.person_label if model else 0
+    return openvino_family.open_detector(_network(path, config), name, label, config.duplicate_iou)
 
 
 def _openvino_embedder(config: Config, weights: Weights) -> Embedder:
@@ -182,22 +215,28 @@ def _openvino_embedder(config: Config, weights: Weights) -> Embedder:
             raise
         log.warning("%s. Falling back to colour histograms: %s", error, histogram.COST)
         return histogram.HistogramEmbedder()
-    return openvino_family.open_embedder(path, name, config.threads)
+    return openvino_family.open_embedder(_network(path, config), name)
 
 
-def _face_describer(paths: list[Path], threads: int) -> Describer:
-    from services.detector import face, openvino_family  # noqa: PLC0415 - an optional part
+def _network(path: Path, config: Config) -> Network:
+    from services.detector import openvino_family  # noqa: PLC0415 - an optional part
 
-    return face.FaceDescriber(*(openvino_family.Network(path, threads) for path in paths))
-
-
-def _clothing_describer(paths: list[Path], threads: int) -> Describer:
-    from services.detector import clothing, openvino_family  # noqa: PLC0415 - an optional part
-
-    return clothing.ClothingDescriber(openvino_family.Network(paths[0], threads))
+    return openvino_family.Network(path, config.threads, together=config.performance == "latency")
 
 
-_DESCRIBERS: dict[str, Callable[[list[Path], int], Describer]] = {
+def _face_describer(paths: list[Path], config: Config) -> Describer:
+    from services.detector import face  # noqa: PLC0415 - an optional part
+
+    return face.FaceDescriber(*(_network(path, config) for path in paths))
+
+
+def _clothing_describer(paths: list[Path], config: Config) -> Describer:
+    from services.detector import clothing  # noqa: PLC0415 - an optional part
+
+    return clothing.ClothingDescriber(_network(paths[0], config))
+
+
+_DESCRIBERS: dict[str, Callable[[list[Path], Config], Describer]] = {
     "face": _face_describer,
     "clothing": _clothing_describer,
 }

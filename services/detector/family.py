@@ -1,21 +1,20 @@
 """What every family of networks offers: a person detector and an appearance embedder.
 
-Images are uint8 (H, W, 3) BGR, as OpenCV decodes them; boxes are float32 `x0, y0, x1, y1` in pixels of
-the image, clipped to it.
+Boxes are float32 `x0, y0, x1, y1` in pixels of the picture, clipped to it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.picture import Image, Picture
 from shared.messages import Float32
-
-Image: TypeAlias = NDArray[np.uint8]
 
 LOWEST_SCORE = 0.1
 """Detections scored lower are noise.  Those between this and `Config.confidence` are reported all the
@@ -66,7 +65,11 @@ class PersonDetector(Protocol):
     def name(self) -> str:
         """The network's name in the manifest."""
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    @property
+    def counts(self) -> Counter[str]:
+        """What failed and was made good, by what it was, since the start."""
+
+    def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """One result an image, in order.
 
         Raises ValueError where a network answers with NaN, and whatever its runtime raises.
@@ -84,7 +87,11 @@ class Embedder(Protocol):
     def dimensions(self) -> int:
         """Columns of the vectors."""
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
+    @property
+    def counts(self) -> Counter[str]:
+        """As of a detector."""
+
+    def embed(self, crops: Sequence[Picture]) -> Float32:
         """(M, dimensions) float32, L2-normalised, one row a crop, in order; compare by cosine.
 
         A crop is the part of an image inside a box, of any size from 1x1.  Raises ValueError where a

@@ -6,13 +6,15 @@ coats from each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import Image, normalised
+from services.detector.family import normalised
+from services.detector.picture import Image, Picture, pixels
 from shared.messages import Float32
 
 NAME = "colour-histogram"
@@ -43,6 +45,7 @@ class HistogramEmbedder:
     name = NAME
 
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
         width, height = SIZE
         across = np.exp(-0.5 * ((np.arange(width) - (width - 1) / 2) / (width / 5)) ** 2)
         self._weights = np.tile(across, (height, 1)).astype(np.float32)
@@ -50,11 +53,11 @@ class HistogramEmbedder:
         self._grey = _grey()
         self.dimensions = STRIPES * len(self._grey)
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
+    def embed(self, crops: Sequence[Picture]) -> Float32:
         """As `Embedder.embed`."""
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
-        return normalised(np.stack([self._one(each) for each in crops]))
+        return normalised(np.stack([self._one(pixels(each)) for each in crops]))
 
     def _one(self, crop: Image) -> NDArray[np.floating]:
         small = cv2.resize(crop, SIZE, interpolation=cv2.INTER_AREA)

@@ -1,14 +1,19 @@
 """Small networks that keep up with cameras on a CPU, run by OpenVINO.
 
-Every image is inferred alone on one thread, as many images at once as there are threads: a result is
-then the same bytes whatever shares its batch, and no thread waits for another (two
-threads on one image cost 5 to 25 % more CPU time, depending on the network).
+Every image is inferred alone, by an asynchronous request of its own: a result is then the same bytes whatever
+shares its batch.  Usually on one thread, as many images at once as there are threads, so that no thread
+waits for another (two threads on one image cost 5 to 25 % more CPU time, depending on the network); where
+latency counts, one image on all threads.
+
+What OpenVINO makes of a network for this processor is kept in the cache folder for the next process.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +22,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import LOWEST_SCORE, Detections, Image, detections, normalised
+from services.detector.family import LOWEST_SCORE, Detections, detections, normalised
+from services.detector.picture import Image, Picture, pixels
+from shared.download import cache_folder
 from shared.errors import ModelError
 from shared.messages import Float32
 
@@ -29,9 +36,10 @@ except ImportError as error:  # an edge node or a torch-only machine; said in wo
         "the openvino family needs OpenVINO: pip install 'tracking-system[openvino]', or set family: torch"
     ) from error
 
+log = logging.getLogger(__name__)
+
 LETTERBOX_GREY = 114
 YOLOX_STRIDES = (8, 16, 32)
-YOLOX_PERSON = 0
 OVERLAP_OF_DUPLICATES = 0.5
 COCO_PERSON_LABEL = 1
 
@@ -54,18 +62,34 @@ def _core() -> Any:
     return openvino.Core()
 
 
+def _kept() -> dict[str, str]:
+    """Where compiled networks are kept; nowhere if that folder cannot be had."""
+    folder = cache_folder() / "openvino"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        log.info("%s cannot be written: networks are compiled anew each time", folder)
+        return {}
+    return {"CACHE_DIR": str(folder)}
+
+
 class Network:
     """A network of one uint8 NHWC input, compiled for this CPU.
 
     input_size: width and height its images must have.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        """Read and compile the file; `threads` images are inferred at once (0: one a core).
+    def __init__(self, path: Path, threads: int, *, together: bool = False) -> None:
+        """Read and compile the file for so many threads (0: one a core).
 
-        Raises ModelError where the file is missing, damaged or has an input that is not one image.
+        together: all threads work on one image; otherwise each on one of its own.  Raises ModelError where
+        the file is missing, damaged or has an input that is not one image.
         """
-        streams = threads or cores()
+        threads = threads or cores()
+        streams = 1 if together else threads
         core = _core()
         try:
             model = core.read_model(path)
@@ -75,9 +99,10 @@ class Network:
                 "CPU",
                 {
                     "NUM_STREAMS": str(streams),
-                    "INFERENCE_NUM_THREADS": str(streams),
+                    "INFERENCE_NUM_THREADS": str(threads),
                     # Where threads run is left to the system: other processes share these cores.
                     "ENABLE_CPU_PINNING": "NO",
+                    **_kept(),
                 },
             )
         except (RuntimeError, ValueError, IndexError) as error:
@@ -86,6 +111,7 @@ class Network:
                 f"{path} cannot be read as a network ({reason}): the file is damaged or of an unknown "
                 "layout; delete it and run `tracking-system models pull`, or convert it again"
             ) from None
+        self.path = path
         self.output_names = [set(output.get_names()) for output in compiled.outputs]
         self.output_shapes = [tuple(d.get_max_length() for d in o.partial_shape) for o in compiled.outputs]
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
@@ -152,11 +178,12 @@ class _Detector:
 
     def __init__(self, network: Network, name: str) -> None:
         self.name = name
+        self.counts: Counter[str] = Counter()
         self._network = network
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """As `PersonDetector.detect`."""
-        outputs = self._network.infer(self._prepared(image) for image in images)
+        outputs = self._network.infer(self._prepared(pixels(image)) for image in images)
         return [
             self._read(output, image.shape[1], image.shape[0])
             for output, image in zip(outputs, images, strict=True)
@@ -195,8 +222,9 @@ class TensorflowDetector(_Detector):
     Duplicates are already removed inside the network.
     """
 
-    def __init__(self, network: Network, name: str) -> None:
+    def __init__(self, network: Network, name: str, label: int) -> None:
         super().__init__(network, name)
+        self._label = label
         index = {each: i for i, names in enumerate(network.output_names) for each in names}
         self._boxes, self._scores, self._classes = (
             next(index[n] for n in (f"detection_{kind}:0", f"detection_{kind}") if n in index)
@@ -205,7 +233,7 @@ class TensorflowDetector(_Detector):
 
     def _read(self, outputs: list[NDArray[Any]], width: int, height: int) -> Detections:
         boxes, scores, classes = (outputs[i][0] for i in (self._boxes, self._scores, self._classes))
-        people = (classes == COCO_PERSON_LABEL) & ~(scores < LOWEST_SCORE)
+        people = (classes == self._label) & ~(scores < LOWEST_SCORE)
         scaled = boxes[people][:, [1, 0, 3, 2]] * (width, height, width, height)
         return detections(scaled, scores[people], width, height)
 
@@ -213,8 +241,10 @@ class TensorflowDetector(_Detector):
 class YoloxDetector(_Detector):
     """YOLOX (Ge et al., 2021) as its project exports it: a raw grid, decoded here."""
 
-    def __init__(self, network: Network, name: str) -> None:
+    def __init__(self, network: Network, name: str, label: int, overlap: float) -> None:
         super().__init__(network, name)
+        self._label = label
+        self._overlap = overlap
         width, height = network.input_size
         cells, strides = [], []
         for stride in YOLOX_STRIDES:
@@ -237,20 +267,20 @@ class YoloxDetector(_Detector):
 
     def _read(self, outputs: list[NDArray[Any]], width: int, height: int) -> Detections:
         grid = outputs[0][0]
-        scores = grid[:, 4] * grid[:, 5 + YOLOX_PERSON]
+        scores = grid[:, 4] * grid[:, 5 + self._label]
         kept = ~(scores < LOWEST_SCORE)
         grid, scores = grid[kept], scores[kept]
         centres = (grid[:, :2] + self._cells[kept]) * self._strides[kept]
         halves = np.exp(grid[:, 2:4]) * self._strides[kept] / 2
         boxes = np.concatenate([centres - halves, centres + halves], axis=1) / self._scale(width, height)
         found = detections(boxes, scores, width, height)
-        return _without_duplicates(found)
+        return _without_duplicates(found, self._overlap)
 
 
-def _without_duplicates(found: Detections) -> Detections:
+def _without_duplicates(found: Detections, overlap: float) -> Detections:
     """Greedy non-maximum suppression."""
     corners_sizes = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corners_sizes.tolist(), found.scores.tolist(), 0.0, OVERLAP_OF_DUPLICATES)
+    kept = cv2.dnn.NMSBoxes(corners_sizes.tolist(), found.scores.tolist(), 0.0, overlap)
     order = np.sort(np.asarray(kept, dtype=np.intp).ravel())
     return Detections(found.boxes[order], found.scores[order])
 
@@ -260,14 +290,15 @@ class ReidEmbedder:
 
     def __init__(self, network: Network, name: str) -> None:
         self.name = name
+        self.counts: Counter[str] = Counter()
         self.dimensions = network.output_shapes[0][-1]
         self._network = network
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
+    def embed(self, crops: Sequence[Picture]) -> Float32:
         """As `Embedder.embed`."""
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
-        outputs = self._network.infer(_scaled(crop, self._network.input_size) for crop in crops)
+        outputs = self._network.infer(_scaled(pixels(crop), self._network.input_size) for crop in crops)
         return normalised(np.stack([output[0].reshape(-1) for output in outputs]))
 
 
@@ -275,30 +306,33 @@ def _scaled(image: Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.resize(image, size), np.uint8)[np.newaxis]
 
 
-def open_detector(path: Path, name: str, threads: int, person_label: int = 0) -> _Detector:
-    """The detector in this file, its layout told by the network's own outputs.
+def open_detector(
+    network: Network, name: str, label: int = 0, overlap: float = OVERLAP_OF_DUPLICATES
+) -> _Detector:
+    """The detector that this network is, told by its own outputs.
 
-    person_label: what the network calls a person, where it labels its rows.  Raises ModelError.
+    label: what the network calls a person.  overlap: boxes of which more of the union is shared are one
+    person, where the network leaves that open.  Raises ModelError.
     """
-    network = Network(path, threads)
     shapes = network.output_shapes
     if any("detection_boxes" in each for names in network.output_names for each in names):
-        return TensorflowDetector(network, name)
+        return TensorflowDetector(network, name, label or COCO_PERSON_LABEL)
     if len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 7:
-        return SsdDetector(network, name, person_label)
+        return SsdDetector(network, name, label)
     width, height = network.input_size
     cells = sum((width // stride) * (height // stride) for stride in YOLOX_STRIDES)
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][1] == cells and shapes[0][2] > 5:
-        return YoloxDetector(network, name)
+        return YoloxDetector(network, name, label, overlap)
     raise ModelError(
-        f"{path} is not a person detector of a known layout (SSD, YOLOX, TensorFlow detection): "
+        f"{network.path} is not a person detector of a known layout (SSD, YOLOX, TensorFlow detection): "
         f"its outputs are {shapes}"
     )
 
 
-def open_embedder(path: Path, name: str, threads: int) -> ReidEmbedder:
-    """The appearance network in this file; raises ModelError."""
-    network = Network(path, threads)
+def open_embedder(network: Network, name: str) -> ReidEmbedder:
+    """The embedder that this network is; raises ModelError."""
     if len(network.output_shapes) != 1:
-        raise ModelError(f"{path} is not an appearance network: it has {len(network.output_shapes)} outputs")
+        raise ModelError(
+            f"{network.path} is not an appearance network: it has {len(network.output_shapes)} outputs"
+        )
     return ReidEmbedder(network, name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.family import Image
+from services.detector.picture import Image, Picture, RemotePicture
 from shared.messages import Float32
 
 BEHIND_WEIGHT = 0.3
@@ -54,15 +56,53 @@ def visibility(boxes: Float32, width: int, height: int) -> Float32:
 
 def crop_quality(crop: Image, visible: float) -> float:
     """0-1 from size, sharpness and the share of the person that is visible."""
+    return _quality(crop.shape[0], _sharpness(crop), visible)
+
+
+def crop_qualities(crops: Sequence[Picture], visible: Float32) -> Float32:
+    """(N,) what `crop_quality` says of each crop; crops on a device are judged there, all at once."""
+    sharp = np.empty(len(crops), np.float32)
+    remote: list[tuple[int, RemotePicture]] = []
+    for number, each in enumerate(crops):
+        if isinstance(each, np.ndarray):
+            sharp[number] = _sharpness(each)
+        else:
+            remote.append((number, each))
+    if remote:
+        sharp[[number for number, _ in remote]] = remote[0][1].sharpness(
+            [each for _, each in remote], SHARPNESS_SIZE
+        )
+    qualities: Float32 = np.array(
+        [_quality(c.shape[0], float(s), float(v)) for c, s, v in zip(crops, sharp, visible, strict=True)],
+        np.float32,
+    )
+    return qualities
+
+
+def _sharpness(crop: Image) -> float:
     grey = cv2.cvtColor(cv2.resize(crop, SHARPNESS_SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
-    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
-    size = min(1.0, crop.shape[0] / FULL_HEIGHT_PX)
-    return float(visible * size * sharpness / (sharpness + HALF_SHARPNESS))
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def _quality(height_px: int, sharpness: float, visible: float) -> float:
+    return visible * min(1.0, height_px / FULL_HEIGHT_PX) * sharpness / (sharpness + HALF_SHARPNESS)
 
 
 def crop(image: Image, box: NDArray[np.float32]) -> Image:
     """The part of the image inside the box (a view), at least one pixel."""
-    height, width = image.shape[:2]
+    x0, y0, x1, y1 = _inside(image.shape, box)
+    return image[y0:y1, x0:x1]
+
+
+def part(picture: Picture, box: NDArray[np.float32]) -> Picture:
+    """As `crop`, of a picture wherever it is."""
+    if isinstance(picture, np.ndarray):
+        return crop(picture, box)
+    return picture.part(*_inside(picture.shape, box))
+
+
+def _inside(shape: tuple[int, ...], box: NDArray[np.float32]) -> tuple[int, int, int, int]:
+    height, width = shape[:2]
     x0, y0 = min(max(int(box[0]), 0), width - 1), min(max(int(box[1]), 0), height - 1)
     x1, y1 = min(max(int(np.ceil(box[2])), x0 + 1), width), min(max(int(np.ceil(box[3])), y0 + 1), height)
-    return image[y0:y1, x0:x1]
+    return x0, y0, x1, y1

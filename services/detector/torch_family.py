@@ -1,4 +1,4 @@
-"""FasterRCNN ResNet50 FPN V2 and ResNet50, as torchvision has them.
+"""FasterRCNN ResNet50 FPN V2 and ResNet50, with torchvision's weights or weights of the same layout.
 
 The detector is Ren et al., 2015, with the improvements of Li et al., 2021; ResNet50 is He et al., 2016.
 torch takes seconds to import and is not on every machine: nothing imports this module but `families`,
@@ -7,34 +7,37 @@ when these networks are asked for.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 
-from services.detector.family import LOWEST_SCORE, Detections, Image, detections, normalised
-from shared.errors import ConfigError, ModelError
+from services.detector.family import LOWEST_SCORE, Detections, detections, normalised
+from services.detector.picture import Picture
+from services.detector.torch_device import has_gpu
+from shared.errors import ModelError
 from shared.messages import Float32
 
 try:
     import torch
     from torchvision.models import resnet50
     from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
-
-    from services.detector.checkpoint import load_into
 except ImportError as error:
     raise ModelError(
         "the torch family needs torch and torchvision: pip install 'tracking-system[torch]', "
         "or set family: openvino"
     ) from error
 
-log = logging.getLogger(__name__)
+from services.detector.checkpoint import load_into
+from services.detector.decode import Decoder, MemoryDecoder
+from services.detector.torch_graphs import Graphs
+from services.detector.torch_picture import TorchDecoder, on_device, sampled
+from services.detector.torch_rcnn import FLAGS, ROUNDS, PeopleRcnn, Size, size_for
+from services.detector.torch_runner import Runner
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+__all__ = ["FasterRcnnDetector", "ResNetEmbedder", "TorchDecoder", "has_gpu"]
 
 COCO_PERSON_LABEL = 1
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -43,108 +46,21 @@ CROP_SIZE = (128, 256)
 """Width and height of a person for ResNet50: the shape of people, not the square of ImageNet."""
 
 CROPS_AT_ONCE = 64
+CROPS_STEP = 8
+"""Where graphs are kept, batches of crops are filled up to a multiple of this."""
 
+SHRINK = 0.75
+SMALLEST_INPUT_PX = 256
+"""A picture that does not fit into memory is made smaller by that much again and again, down to this."""
 
-def has_gpu() -> bool:
-    """Whether torch can use a GPU here."""
-    return bool(torch.cuda.is_available())
-
-
-def chosen_device(device: str) -> torch.device:
-    """The device a setting means; raises ConfigError for one that is not there."""
-    if device == "auto":
-        if not has_gpu():
-            log.warning("torch finds no GPU: its networks run on the CPU and take seconds a frame")
-        return torch.device("cuda" if has_gpu() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        told = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device {device} cannot be used here ({told}): set device to auto or cpu"
-        ) from None
-    return chosen
-
-
-def chosen_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type that convolutions are computed in: of a setting fp32, bf16, fp16 or auto.
-
-    "auto" is fp16 on a GPU, which rounds eight times finer than bf16, and fp32 on a CPU.
-    """
-    if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-class _Runner:
-    """Runs a network in the chosen precision, in batches that fit into memory.
-
-    A batch that does not fit is halved, and no larger one is tried again.  One in which the network
-    answers with NaN or infinity in half precision is computed again in fp32.
-    """
-
-    def __init__(self, name: str, network: torch.nn.Module, path: Path, device: str, precision: str) -> None:
-        self.name = name
-        self.device = chosen_device(device)
-        self.precision = chosen_precision(precision, self.device)
-        self.most = 1 << 16
-        load_into(network, path)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
-        log.info("%s runs on %s in %s", name, self.device, str(self.precision).removeprefix("torch."))
-
-    def __call__(
-        self, items: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
-    ) -> list[Result]:
-        """What `compute` makes of the items, in order.
-
-        compute: gives one result an item; raises ValueError for NaN.
-        """
-        results: list[Result] = []
-        while len(results) < len(items):
-            part = items[len(results) : len(results) + self.most]
-            try:
-                results += self._in_precision(part, compute)
-            except torch.cuda.OutOfMemoryError:
-                if len(part) == 1:
-                    raise
-                self.most = len(part) // 2
-                log.warning(
-                    "%s does not fit into memory with %d at once: %d from now on",
-                    self.name,
-                    len(part),
-                    self.most,
-                )
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-        return results
-
-    def _in_precision(
-        self, part: Sequence[Item], compute: Callable[[Sequence[Item]], list[Result]]
-    ) -> list[Result]:
-        half = self.precision != torch.float32
-        try:
-            with torch.inference_mode(), torch.autocast(self.device.type, self.precision, enabled=half):
-                return compute(part)
-        except ValueError as error:
-            if not half:
-                raise
-            log.warning("%s in %s: %s; computed again in fp32", self.name, self.precision, error)
-        with torch.inference_mode():
-            return compute(part)
-
-
-def _pixels(image: Image, device: torch.device) -> torch.Tensor:
-    """(3, H, W) float RGB in 0-1 on the device; bytes travel, floats are made there."""
-    on_device = torch.from_numpy(np.ascontiguousarray(image)).to(device)
-    return on_device.permute(2, 0, 1).flip(0).float().div_(255)
+MORE_ROUNDS = 4
 
 
 class FasterRcnnDetector:
     """People by FasterRCNN ResNet50 FPN V2.
 
-    Images of one size go through the network together.  Different sizes go apart: torchvision would pad
-    them to one, and an image's result would depend on its neighbours.
+    Pictures of one size go through the network together.  Different sizes go apart: torchvision would pad
+    them to one, and a picture's result would depend on its neighbours.
     """
 
     name = "fasterrcnn_resnet50_fpn_v2"
@@ -154,60 +70,110 @@ class FasterRcnnDetector:
         path: Path,
         device: str = "auto",
         precision: str = "fp32",
+        *,
         lowest_score: float = LOWEST_SCORE,
+        label: int = COCO_PERSON_LABEL,
         **options: Any,
     ) -> None:
-        """path: a state dict.  options: passed to torchvision's network (min_size, max_size, ...).
+        """path: a state dict.  label: the class to find.
 
-        Raises ModelError for a file that does not fit, ConfigError for a device that is not there.
-        """
-        self._lowest_score = lowest_score
-        network = fasterrcnn_resnet50_fpn_v2(
-            weights=None, weights_backbone=None, box_score_thresh=lowest_score, **options
-        )
-        self._run = _Runner(self.name, network, path, device, precision)
-        self.device = self._run.device
-        self._finite: list[torch.Tensor] = []
-        for part in (network.rpn.head, network.roi_heads.box_predictor):
-            part.register_forward_hook(self._watched)
-
-    def _watched(self, _: torch.nn.Module, __: object, output: tuple[Any, Any]) -> tuple[Any, Any]:
-        """A head's output in fp32, for boxes are decoded in its type and fp16 has whole pixels only.
-
-        Also notes whether it is finite: torchvision drops what is NaN, and the picture would seem empty.
+        options: passed to torchvision's network (min_size, max_size, box_nms_thresh, ...).  Raises
+        ModelError for a file that does not fit, ConfigError for a device that is not there.
         """
 
-        def widened(value: Any) -> Any:
-            if isinstance(value, list):
-                return [widened(each) for each in value]
-            if value.numel():
-                self._finite.append(torch.isfinite(value.amax()))
-            return value.float()
+        def load() -> torch.nn.Module:
+            network = fasterrcnn_resnet50_fpn_v2(
+                weights=None, weights_backbone=None, box_score_thresh=lowest_score, **options
+            )
+            load_into(network, path)
+            return network
 
-        return widened(output[0]), widened(output[1])
+        self._label = label
+        self._run = Runner(self.name, load, device, precision)
+        transform = self._run.exact.transform
+        self._wanted = int(transform.min_size[-1]), int(transform.max_size)
+        self._shrunk: dict[tuple[int, ...], float] = {}
+        # By network, size and rounds; made anew where the networks are.
+        self._steps: dict[tuple[int, Size], Graphs] = {}
+        self._made_for = self._run.generation
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return self._run.device
+
+    @property
+    def counts(self) -> Counter[str]:
+        """As `PersonDetector.counts`; the names are those of `Runner`, behind the network's."""
+        return self._run.counts
+
+    def detect(self, images: Sequence[Picture]) -> list[Detections]:
         """As `PersonDetector.detect`."""
         results: dict[int, Detections] = {}
-        for shape in dict.fromkeys(image.shape for image in images):
-            places = [i for i, image in enumerate(images) if image.shape == shape]
-            found = self._run([images[i] for i in places], self._batch)
+        for shape in dict.fromkeys(tuple(image.shape) for image in images):
+            places = [i for i, image in enumerate(images) if tuple(image.shape) == shape]
+            alike = [images[i] for i in places]
+            found = self._run(shape, alike, self._batch, lambda shape=shape: self._shrink(shape))  # type: ignore[misc]
             results.update(zip(places, found, strict=True))
         return [results[place] for place in range(len(images))]
 
-    def _batch(self, images: Sequence[Image]) -> list[Detections]:
-        self._finite.clear()
-        outputs = self._run.network([_pixels(image, self.device) for image in images])
-        if not torch.stack(self._finite).all():
+    def decoder(self, workers: int) -> Decoder:
+        """What makes pictures for this network; frames are decoded by so many cores at once."""
+        return (
+            TorchDecoder(self.device, workers)
+            if self.device.type != "cpu"
+            else MemoryDecoder(workers=workers)
+        )
+
+    def size_of(self, shape: tuple[int, ...]) -> Size:
+        """How pictures of this shape, (H, W, 3), go through the network now."""
+        share = self._shrunk.get(shape, 1.0)
+        return size_for(shape[0], shape[1], int(self._wanted[0] * share), int(self._wanted[1] * share))
+
+    def _shrink(self, shape: tuple[int, ...]) -> bool:
+        share = self._shrunk.get(shape, 1.0) * SHRINK
+        if self._wanted[0] * share < SMALLEST_INPUT_PX:
+            # What did not fit even so is not the fault of the size.
+            self._shrunk.pop(shape, None)
+            return False
+        self._shrunk[shape] = share
+        return True
+
+    def _batch(self, network: torch.nn.Module, images: Sequence[Picture]) -> list[Detections]:
+        pictures = [on_device(image, self.device) for image in images]
+        for each in pictures:
+            self._run.lane.wait(each.ready)
+        size = self.size_of(images[0].shape)
+        batch = torch.stack([each.whole for each in pictures])
+        answer = self._step(network, size)(batch).cpu().numpy()
+        finite, final = answer[-FLAGS:]
+        if not final:
+            self._run.counts["suppressed_again"] += 1
+            proposals = network.rpn.pre_nms_top_n()
+            answer = PeopleRcnn(network, self._label)(batch, size, max(proposals, ROUNDS)).cpu().numpy()
+        if not finite:
             raise ValueError("the network answered with NaN")
         height, width = images[0].shape[:2]
-        return [self._read(output, width, height) for output in outputs]
+        rows = answer[:-FLAGS].reshape(len(images), -1, 5)
+        return [detections(each[:, :4], each[:, 4], width, height) for each in map(_real, rows)]
 
-    def _read(self, output: dict[str, torch.Tensor], width: int, height: int) -> Detections:
-        scores = output["scores"]
-        # Written so that NaN stays and is noticed.
-        people = (output["labels"] == COCO_PERSON_LABEL) & ~(scores < self._lowest_score)
-        return detections(output["boxes"][people].cpu().numpy(), scores[people].cpu().numpy(), width, height)
+    def _step(self, network: torch.nn.Module, size: Size) -> Graphs:
+        """The whole network for pictures of a size, as one function of a batch."""
+        if self._made_for != self._run.generation:
+            self._steps.clear()
+            self._made_for = self._run.generation
+        key = id(network), size
+        if key not in self._steps:
+            people = PeopleRcnn(network, self._label)
+            graphs = Graphs(self.name, lambda batch: people(batch, size), self._run.counts)
+            graphs.enabled = self.device.type == "cuda"
+            self._steps[key] = graphs
+        return self._steps[key]
+
+
+def _real(rows: Float32) -> Float32:
+    """The rows that are people; those of a score below zero only fill the array."""
+    return rows[~(rows[:, 4] < 0)]
 
 
 class ResNetEmbedder:
@@ -216,26 +182,76 @@ class ResNetEmbedder:
     name = "resnet50"
     dimensions = 2048
 
-    def __init__(self, path: Path, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
         """path: a ResNet50, as `load_into` takes it.  Raises ModelError and ConfigError as above."""
-        self._run = _Runner(self.name, _headless_resnet50(), path, device, precision)
-        self.device = self._run.device
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).reshape(shape)
-        self._deviation = torch.tensor(IMAGENET_DEVIATION, device=self.device).reshape(shape)
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
+        def load() -> torch.nn.Module:
+            network = _headless_resnet50()
+            load_into(network, path)
+            return network
+
+        self._run = Runner(self.name, load, device, precision)
+        self._graphs: dict[int, Graphs] = {}
+        self._made_for = self._run.generation
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return self._run.device
+
+    @property
+    def counts(self) -> Counter[str]:
+        """As `PersonDetector.counts`; the names are those of `Runner`, behind the network's."""
+        return self._run.counts
+
+    def embed(self, crops: Sequence[Picture]) -> Float32:
         """As `Embedder.embed`."""
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
         parts = [crops[i : i + CROPS_AT_ONCE] for i in range(0, len(crops), CROPS_AT_ONCE)]
-        return np.stack([row for part in parts for row in self._run(part, self._batch)])
+        return np.stack([row for part in parts for row in self._run(CROP_SIZE, part, self._batch)])
 
-    def _batch(self, crops: Sequence[Image]) -> list[Float32]:
-        scaled = [np.asarray(cv2.resize(crop, CROP_SIZE), np.uint8) for crop in crops]
-        pixels = torch.stack([_pixels(each, self.device) for each in scaled])
-        pixels = ((pixels - self._mean) / self._deviation).contiguous(memory_format=torch.channels_last)
-        return list(normalised(self._run.network(pixels).float().cpu().numpy()))
+    def _batch(self, network: torch.nn.Module, crops: Sequence[Picture]) -> list[Float32]:
+        pictures = [on_device(crop, self.device) for crop in crops]
+        for each in pictures:
+            self._run.lane.wait(each.ready)
+        values = sampled(pictures, CROP_SIZE, self.device)
+        step = self._step(network)
+        if step.enabled:
+            # Few shapes of batch, so that a graph of each can be kept.
+            spare = -len(crops) % CROPS_STEP
+            values = torch.nn.functional.pad(values, (0, 0, 0, 0, 0, 0, 0, spare))
+        return list(normalised(step(values)[: len(crops)].cpu().numpy()))
+
+    def _step(self, network: torch.nn.Module) -> Graphs:
+        if self._made_for != self._run.generation:
+            self._graphs.clear()
+            self._made_for = self._run.generation
+        if id(network) not in self._graphs:
+            graphs = Graphs(self.name, features_of(network), self._run.counts)
+            graphs.enabled = self.device.type == "cuda"
+            self._graphs[id(network)] = graphs
+        return self._graphs[id(network)]
+
+
+def features_of(network: torch.nn.Module) -> Any:
+    """The function from crops, (N, 3, 256, 128) float 0-255 RGB, to what the network makes of them, fp32."""
+    parameter = next(network.parameters())
+    mean, deviation = (
+        torch.tensor(each, device=parameter.device).reshape(1, 3, 1, 1) * 255
+        for each in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
+
+    def features(values: torch.Tensor) -> torch.Tensor:
+        normal = ((values - mean) / deviation).to(parameter.dtype, memory_format=torch.channels_last)
+        return network(normal).float()
+
+    return features
 
 
 def _headless_resnet50() -> torch.nn.Module:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.store.identity_changes import forget, merge
-from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Tracks
+from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
 SIGHTING_GAP_NS = 5_000_000_000
 """A person not observed for longer than this begins a new sighting."""
@@ -96,6 +97,7 @@ class Batch:
         self._identities: set[int] = set()
         self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
         self._observations: list[tuple[int, ...]] = []
+        self._settled: list[tuple[int, ...]] = []
 
     def add(self, stream: int, session: int, seq: int, message: object) -> None:
         """Take one message, unless its stream's position says that it is already stored."""
@@ -154,7 +156,16 @@ class Batch:
                 for s in t.sightings
             ],
         )
-        execute_many("INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._observations)
+        execute_many(
+            "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", self._observations
+        )
+        execute_many(
+            "INSERT INTO observations VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2) ON CONFLICT DO UPDATE SET "
+            "x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, y1 = excluded.y1, vx = excluded.vx, "
+            "vy = excluded.vy, score = excluded.score, observed = excluded.observed, "
+            "settled = iif(settled = 2, 2, 1)",
+            self._settled,
+        )
         execute_many(
             "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq",
             [(*key, seq) for key, seq in self._positions.items()],
@@ -164,16 +175,43 @@ class Batch:
         frame, session = self._new_frame(message.stamp)
         if frame is not None:
             self._add_rows(frame, session, message)
-        for number, said in message.assignments.tolist():
+        self._settle(message.settled)
+        self._decide(message.assignments.tolist(), message.decision)
+
+    def _settle(self, settled: Sequence[Settled]) -> None:
+        """Take in how earlier frames turned out; those that retention has erased meanwhile are left so."""
+        for each in settled:
+            session = self._session(each.stamp)
+            row = self._connection.execute(
+                "UPDATE frames SET settled = 1 WHERE session_key = ? AND frame_index = ? RETURNING frame",
+                (session.key, each.stamp.frame_index),
+            ).fetchone()
+            if row is None:
+                continue
+            rows = np.empty((len(each.track_ids), 9), dtype=np.int64)
+            rows[:, 0] = each.track_ids
+            rows[:, 1:5] = _units(each.boxes, PIXEL_UNITS)
+            rows[:, 5:7] = _units(each.velocities, PIXEL_UNITS)
+            rows[:, 7] = _units(each.scores, SCORE_UNITS)
+            rows[:, 8] = each.observed
+            for number, *rest in rows.tolist():
+                track = self._track(number)
+                if track is None:
+                    track = self._new_track(number, session, each.stamp)
+                track.show(each.stamp.t_ns)
+                self._settled.append((row[0], number, *rest))
+
+    def _decide(self, assignments: Iterable[Sequence[int]], decision: int) -> None:
+        for number, said in assignments:
             track, identity = self._track(number), self._current(said)
             if track is not None:
-                self._assign(track, identity, message.decision)
+                self._assign(track, identity, decision)
             else:
                 # Its camera's rows are still on their way (or retention has erased it).
                 self._connection.execute(
                     "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
                     "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
-                    (number, identity, message.decision),
+                    (number, identity, decision),
                 )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
@@ -211,9 +249,7 @@ class Batch:
             previous = number
             track = self._track(number)
             if track is None:
-                track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
-                self._tracks[number] = track
-                self._assign_early(number, track)
+                track = self._new_track(number, session, stamp)
             track.show(stamp.t_ns)
             if observed:
                 track.observe(stamp.t_ns, row[2:6], score)
@@ -232,8 +268,10 @@ class Batch:
             identity = self._replaced[identity]
         return identity
 
-    def _assign_early(self, number: int, track: _Track) -> None:
-        """Give a new track the identity that was decided before its first row came."""
+    def _new_track(self, number: int, session: _Session, stamp: FrameStamp) -> _Track:
+        """A track that was not known, with the identity that was decided before its first row came."""
+        track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
+        self._tracks[number] = track
         row = self._connection.execute(
             "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
         ).fetchone()
@@ -241,6 +279,7 @@ class Batch:
             identity, decision = row
             self._assign(track, self._current(identity), decision)
             self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
+        return track
 
     def _track(self, number: int) -> _Track | None:
         if number not in self._tracks:
@@ -291,6 +330,8 @@ class Batch:
         session = self._session(message.stamp)
         session.ended, session.detail = message.reason, message.detail
         session.announced_frames = message.frames
+        self._settle(message.settled)
+        self._decide(message.assignments, message.decision)
 
     def _add_checkpoint(self, message: Checkpoint) -> None:
         positions = [[camera, *position] for camera, position in sorted(message.positions.items())]
@@ -338,6 +379,7 @@ class Batch:
         self.flush()
         self._tracks.clear()
         self._observations.clear()
+        self._settled.clear()
         self._identities.discard(gone)
         self._replaced[gone] = identity
         self._connection.execute("INSERT INTO replaced_identities VALUES (?, ?)", (gone, identity))

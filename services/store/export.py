@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from services.store.connection import storage_errors
 from services.store.history import Box, History, title
+from services.store.migrations import TRUE_ROWS
 from shared.errors import StorageError
 
 _FRAMES_AT_ONCE = 500
@@ -86,15 +87,18 @@ def iso_time(t_ns: int) -> str:
 
 
 def _export_mot(history: History, out: Path) -> Exported:
-    return _export_mot_by(history, out, "t.identity")
+    return _export_mot_by(history, out, "t.identity", f"{TRUE_ROWS} AND (o.observed OR o.settled)")
 
 
 def _export_mot_online(history: History, out: Path) -> Exported:
-    return _export_mot_by(history, out, "nullif(o.shown, 0)")
+    return _export_mot_by(history, out, "nullif(o.shown, 0)", "o.observed")
 
 
-def _export_mot_by(history: History, out: Path, identity: str) -> Exported:
-    """identity: the SQL expression of an observation's identity, NULL where it has none."""
+def _export_mot_by(history: History, out: Path, identity: str, which: str) -> Exported:
+    """identity: the SQL expression of an observation's identity, NULL where it has none.
+
+    which: the condition of the observations wanted.
+    """
     files: list[Path] = []
     rows = left_out = 0
     for camera in history.cameras():
@@ -102,21 +106,22 @@ def _export_mot_by(history: History, out: Path, identity: str) -> Exported:
         with _replacing(path) as file:
             offset = 1
             for key, frames in _sessions(history, camera):
-                written, duplicates = _write_mot_session(history, key, identity, offset, file)
+                written, duplicates = _write_mot_session(history, key, (identity, which), offset, file)
                 rows, left_out, offset = rows + written, left_out + duplicates, offset + frames
         files.append(path)
     return Exported(tuple(files), rows, left_out)
 
 
 def _write_mot_session(
-    history: History, session_key: int, identity_of: str, offset: int, file: TextIO
+    history: History, session_key: int, wanted: tuple[str, str], offset: int, file: TextIO
 ) -> tuple[int, int]:
+    identity_of, which = wanted
     written = left_out = 0
     for low, high in _frame_ranges(history, session_key):
         rows = history.select(
             f"SELECT f.frame_index, {identity_of} AS who, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
             "JOIN observations o USING (frame) JOIN tracks t USING (track) WHERE f.session_key = ? "
-            "AND f.frame_index BETWEEN ? AND ? AND o.observed AND who IS NOT NULL "
+            f"AND f.frame_index BETWEEN ? AND ? AND {which} AND who IS NOT NULL "
             "ORDER BY f.frame_index, who, o.score DESC, o.track",
             session_key,
             low,
@@ -159,7 +164,8 @@ def _csv_rows(history: History, session_key: int) -> Iterator[tuple[Any, ...]]:
             "o.x0, o.y0, o.x1, o.y1, o.score, o.observed FROM frames f "
             "JOIN sessions s USING (session_key) JOIN observations o USING (frame) "
             "JOIN tracks t USING (track) LEFT JOIN identities i USING (identity) "
-            "WHERE f.session_key = ? AND f.frame_index BETWEEN ? AND ? ORDER BY f.frame_index, o.track",
+            f"WHERE f.session_key = ? AND f.frame_index BETWEEN ? AND ? AND {TRUE_ROWS} "
+            "ORDER BY f.frame_index, o.track",
             session_key,
             low,
             high,

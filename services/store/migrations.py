@@ -149,10 +149,20 @@ _REPLACEMENTS = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS)
+# An observation's `settled` is 0 for what was only shown live, 1 for what was shown and turned out so, 2 for
+# what only turned out later.  A frame's `settled` tells whether that is known; until then the former holds.
+_SETTLING = (
+    "ALTER TABLE frames ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE observations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS, _SETTLING)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
+
+TRUE_ROWS = "(o.settled OR NOT f.settled)"
+"""Of `observations o` in `frames f` those that are history, and not only what was shown for a moment."""
 
 
 def check_version(connection: sqlite3.Connection) -> int:

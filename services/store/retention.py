@@ -21,9 +21,11 @@ def erase_frames(connection: sqlite3.Connection, t_ns: int, most: int) -> int:
     """Erase at most `most` of the frames before `t_ns`, oldest first, and say how many they were."""
     values = {"t_ns": t_ns, "most": most}
     shown = connection.execute(
-        f"SELECT sum(observed), track FROM observations WHERE frame IN {_OLDEST} GROUP BY track", values
+        "SELECT sum(observed), track FROM observations "
+        f"WHERE settled < 2 AND frame IN {_OLDEST} GROUP BY track",
+        values,
     ).fetchall()
-    connection.executemany("UPDATE tracks SET frames = frames - ? WHERE track = ?", shown)
+    connection.executemany("UPDATE tracks SET frames = max(0, frames - ?) WHERE track = ?", shown)
     connection.execute(f"DELETE FROM observations WHERE frame IN {_OLDEST}", values)
     return connection.execute(f"DELETE FROM frames WHERE frame IN {_OLDEST}", values).rowcount
 

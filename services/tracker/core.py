@@ -7,6 +7,7 @@ give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, 
 
 STATE_VERSION = 2
 MAX_NAME = 200
+CLOCK_SET_FRAMES = 10
+"""So many frames of the past, one after another, are believed."""
+
+FEWEST_DIMENSIONS = 8
+"""A vector with fewer numbers is no embedding."""
+
 MOST_EXPECTED = 3
 """Cameras named in which somebody may appear next."""
 
@@ -59,6 +66,7 @@ class TrackerCore:
         self._next_track = 1
         self._dimensions = 0
         self._sizes: dict[str, int] = {}
+        self._behind: dict[int, tuple[int, int]] = {}
         self._sessions: dict[int, int] = {}
         self.counters: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
 
@@ -78,7 +86,8 @@ class TrackerCore:
         """The tracks in one frame.
 
         Frames of all cameras come in the order of (stamp.t_ns + clock_offset_ns, camera).  A frame that
-        is not later than the last one of its camera is refused: counted, and answered with no tracks.
+        is not later than the last one of its camera is refused: counted, and answered with no tracks; where
+        many such frames follow one another the clock was set, and the camera's tracks begin anew.
         A new session may begin earlier; the camera's tracks end there.
         """
         stamp = people.stamp
@@ -87,10 +96,12 @@ class TrackerCore:
         if camera is None:
             camera = self._cameras[stamp.camera] = CameraTracker(stamp.camera, self._config.max_track_age)
         if camera.t_ns is not None and t_ns <= camera.t_ns:
-            if stamp.session == self._sessions.get(stamp.camera):
+            same = stamp.session == self._sessions.get(stamp.camera)
+            if same and not self._clock_was_set(stamp.camera, t_ns):
                 self.counters["frames_refused"] += 1
                 return _nobody(stamp)
             camera.finish()
+        self._behind.pop(stamp.camera, None)
         self._sessions[stamp.camera] = stamp.session
         self.counters["frames"] += 1
         motion = np.asarray(people.camera_motion, np.float64)
@@ -107,11 +118,21 @@ class TrackerCore:
                 self._gallery.see(track, camera.size_px)
         return self._report(camera, stamp, self._decide(t_ns))
 
-    def end(self, end: End) -> None:
-        """A camera's stream is over: its tracks end, their identities are decided with what comes later."""
+    def _clock_was_set(self, camera: int, t_ns: int) -> bool:
+        """Whether frames of the past follow one another, so that it is the last one's time that was wrong."""
+        count, last_ns = self._behind.get(camera, (0, 0))
+        count = count + 1 if t_ns > last_ns else 1
+        self._behind[camera] = (count, t_ns)
+        return count > CLOCK_SET_FRAMES
+
+    def end(self, end: End) -> End:
+        """A camera's stream is over: its tracks end.  Returns the message with what is decided of them."""
         camera = self._cameras.get(end.stamp.camera)
-        if camera is not None:
-            camera.finish()
+        if camera is None or camera.t_ns is None:
+            return end
+        camera.finish()
+        changes = self._decide(max(each.t_ns for each in self._cameras.values() if each.t_ns is not None))
+        return replace(end, assignments=tuple(changes), decision=self._gallery.decisions)
 
     def _decide(self, t_ns: int) -> list[tuple[int, int]]:
         if not self._gallery.due(t_ns):
@@ -138,12 +159,12 @@ class TrackerCore:
         features = people.features.get("appearance")
         if features is not None and len(features.of):
             given = np.asarray(features.vectors, np.float64)
-            if not self._dimensions:
+            if not self._dimensions and given.shape[1] >= FEWEST_DIMENSIONS:
                 self._dimensions = given.shape[1]
                 vectors = np.zeros((len(boxes), self._dimensions))
             of = np.asarray(features.of, np.intp)
             trust = np.asarray(features.quality, np.float64)
-            if given.shape[1] == self._dimensions:
+            if given.shape[1] == self._dimensions > 0:
                 good = np.isfinite(given).all(axis=1) & np.isfinite(trust) & (of >= 0) & (of < len(boxes))
                 good &= (np.abs(given).max(axis=1) > 0) & (trust >= 0)
                 vectors[of[good]] = normalised(given[good])
@@ -296,6 +317,7 @@ class TrackerCore:
                 "next_track": self._next_track,
                 "dimensions": self._dimensions,
                 "sizes": self._sizes,
+                "behind": self._behind,
                 "sessions": self._sessions,
                 "counters": self.counters,
             }
@@ -334,6 +356,7 @@ class TrackerCore:
         core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)
         core._next_track = content["next_track"]
         core._dimensions, core._sizes = content["dimensions"], content["sizes"]
+        core._behind = {camera: (count, t_ns) for camera, (count, t_ns) in content["behind"].items()}
         core._sessions = content["sessions"]
         core.counters = dict.fromkeys(_COUNTERS, 0) | content["counters"]
         return core

@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.tracker.chains import predecessors, together
-from services.tracker.evidence import Evidence, Scores
+from services.tracker.evidence import Evidence
+from services.tracker.explanation import explain
 from services.tracker.person import Stay, TrackedPerson
-from services.tracker.reason import Candidate, Reason
 from services.tracker.state import pack
 from services.tracker.track import Track
 from shared.errors import TrackingError
@@ -92,6 +91,8 @@ class Gallery:
         """Whether it is time to decide, or there is something to tell."""
         if self._untold:
             return True
+        if t_ns < self.decided_ns:  # a clock was set back
+            self.decided_ns = self.revised_ns = t_ns
         if (t_ns - self.revised_ns) * 1e-9 >= self._pace() * REVISION_S:
             return bool(self.tracks)
         wait_s = min(NEWCOMERS_S, (self._pace() - 1) * NEWCOMERS_S)
@@ -120,7 +121,8 @@ class Gallery:
             fixed = {} if whole else self._fixed(tracks, tails)
             previous = predecessors(tracks, tails, scores.total, self.threshold, fixed)
             self._name(tracks, tails, previous)
-            self._explain(tracks, tails, previous, scores, revised)
+            columns = np.flatnonzero(revised).tolist()
+            explain(tracks, tails, previous, scores, threshold=self.threshold, columns=columns)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
 
@@ -314,34 +316,6 @@ class Gallery:
                 person.seen = (last.camera, last.last_ns, x, y)
             elif not person.kept:
                 del self.people[identity]
-
-    def _explain(
-        self,
-        tracks: list[Track],
-        tails: list[TrackedPerson],
-        previous: list[int],
-        scores: Scores,
-        revised: NDArray[np.bool_],
-    ) -> None:
-        """Leave with each revised track the reason of its decision."""
-        t = len(tails)
-
-        def candidate(row: int, column: int) -> Candidate:
-            end = tails[row].tail if row < t else tracks[row - t]
-            assert end is not None
-            identity = tails[row].identity if row < t else end.identity
-            ratio = float(scores.total[row, column])
-            return Candidate(identity, end.camera, end.track_id, ratio, scores.of(row, column))
-
-        for column in np.flatnonzero(revised).tolist():
-            track, others = tracks[column], scores.total[:, column].copy()
-            chosen = previous[column]
-            if chosen >= 0:
-                others[chosen] = -np.inf
-            best = int(np.argmax(others))
-            second = candidate(best, column) if np.isfinite(others[best]) else None
-            continues = candidate(chosen, column) if chosen >= 0 else None
-            track.reason = Reason(continues, second, self.threshold, bool(track.pinned))
 
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]

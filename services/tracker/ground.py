@@ -20,6 +20,9 @@ AREA_M2 = 100.0
 FARTHEST = 8.0
 """A place says no more than this against somebody: feet are hidden, and people sit."""
 
+STEP_S, MOST_S = 1.0, 4.0
+"""After so long two places are a new piece of evidence; that many seconds of them count."""
+
 MOMENTS = np.array([0.1, 0.5, 0.9])
 
 
@@ -59,4 +62,6 @@ class GroundPlane:
         distance = ((here - there) ** 2).sum(axis=2)
         value = np.log(AREA_M2 / (2 * np.pi * variance)) - distance / (2 * variance)
         value = np.where(np.isfinite(value), np.maximum(value, -FARTHEST), 0.0)
-        return np.asarray(value.mean(axis=1))
+        # Going the same way together says more the longer it lasts.
+        lasting = 1 + np.clip(finish - begin, 0.0, MOST_S) / STEP_S
+        return np.asarray(value.mean(axis=1) * lasting)

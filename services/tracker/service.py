@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import zmq
@@ -18,11 +18,11 @@ from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.config_file import is_recorded
 from shared.endpoints import Endpoints
-from shared.errors import LinkError, StreamRefusedError, TrackingError
+from shared.errors import LinkError, TrackingError
 from shared.feed import EVERYONE, FeedPublisher
 from shared.health import Health, described
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Silent
-from shared.link_sender import LinkSender
+from shared.hop import WAIT_S, Begun, Hop, serve
+from shared.link_receiver import Delivered
 from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
 from shared.request import Fields, Requester, Responder, integer, number, text
 
@@ -34,20 +34,7 @@ OWN_STREAM = 0
 LIVE_WINDOW = 64
 _IDLE_S = 1.0
 _CHECKPOINT_S = 2.0
-_WAIT_S = 0.05
-_BREATH_S = 0.002
-"""What comes within so long of the first message is handled, and answered, in one round."""
-
-_GOODBYE_S = 5.0
 _TELL_FOLLOWED_S = 0.5
-
-
-@dataclass(slots=True)
-class _Camera:
-    session: int
-    live: bool
-    first: int
-    accepted: bool = False
 
 
 class TrackerService:
@@ -59,17 +46,22 @@ class TrackerService:
         self._endpoints = endpoints
         recorded = [camera.id for camera in cameras.values() if is_recorded(camera)]
         self._watermark: Watermark[Delivered] = Watermark(recorded, int(config.live_wait_ms * 1e6))
-        self._cameras: dict[int, _Camera] = {}
-        self._incarnation = now_ns()
         self._own_seq = 0
-        self._refused = 0
         self._followed_told_s = 0.0
         self._process_s = 0.0
         self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
         self._health = Health("tracker", every_s=config.report_every_s)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._people = LinkReceiver(self._context, endpoints.people)
+        self._hop = Hop(
+            self._context,
+            name="tracker",
+            address=endpoints.people,
+            towards=("store", endpoints.tracks),
+            known=cameras,
+            windows=(config.window, LIVE_WINDOW),
+            outbox=config.outbox,
+        )
         self._live = FeedPublisher(self._context, endpoints.live, bind=True)
         self._control = Responder(
             self._context,
@@ -85,32 +77,19 @@ class TrackerService:
                 "end_camera": self._end_camera,
             },
         )
-        self._tracks = LinkSender(self._context, endpoints.tracks, name="the store")
 
     def run(self, stop: threading.Event) -> int:
         """Serve until `stop` is set; then wait a moment for the store to answer for the rest."""
         try:
             if not self._recall(stop):
                 return 0
-            self._tracks.open(OWN_STREAM, self._incarnation, live=False)
-            poller = zmq.Poller()
-            for socket in (
-                self._people.socket,
-                self._control.socket,
-                self._tracks.socket,
-                self._live.socket,
-            ):
-                poller.register(socket, zmq.POLLIN)
-            leave_at_s: float | None = None
-            while leave_at_s is None or (time.monotonic() < leave_at_s and self._unsafe()):
-                if poller.poll(self._wait_ms()):
-                    time.sleep(_BREATH_S)
-                self._step()
-                if stop.is_set() and leave_at_s is None:
-                    leave_at_s = time.monotonic() + _GOODBYE_S
+            self._hop.outgoing.open(OWN_STREAM, self._hop.incarnation, live=False)
+            links = self._hop.incoming.socket, self._hop.outgoing.socket
+            sockets = (*links, self._control.socket, self._live.socket)
+            serve(sockets, stop, step=self._step, busy=self._unsafe, longest_ms=self._wait_ms)
             return 0
         finally:
-            for end in (self._people, self._live, self._control, self._tracks):
+            for end in (self._hop, self._live, self._control):
                 end.close()
             self._context.term()
 
@@ -153,95 +132,42 @@ class TrackerService:
         return Checkpointer(positions, every=every, idle_s=_IDLE_S, longest_s=_CHECKPOINT_S)
 
     def _step(self) -> None:
-        for event in self._people.receive():
+        for event in self._hop.receive():
             if isinstance(event, Delivered):
                 self._take(event)
-            elif isinstance(event, Opened):
-                self._open(event)
-            elif isinstance(event, Silent):
+            elif isinstance(event, Begun):
+                if event.renewed:
+                    self._watermark.rejoin(event.stream, live=event.live)
+            elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
-                if self._cameras[event.stream].live:
-                    self._watermark.leave(event.stream)
-            elif isinstance(event, Reported):
-                self._tracks.report(event.report)
+                self._watermark.leave(event.stream)
         self._control.serve()
-        self._poll_store()
-        self._accept()
+        for camera in self._hop.poll():
+            self._watermark.leave(camera)
+        self._hop.accept(self._checkpoints.position)
         for delivered in self._watermark.ready(time.monotonic_ns()):
             self._process(delivered)
         self._checkpoint()
-        self._people.flush()
+        self._hop.flush()
         self._tell_followed()
         self._report()
 
-    def _poll_store(self) -> None:
-        try:
-            self._tracks.poll()
-        except StreamRefusedError as refusal:
-            if refusal.stream == OWN_STREAM:
-                raise
-            log.error("camera %d is left out: %s", refusal.stream, refusal)
-            del self._cameras[refusal.stream]
-            self._watermark.leave(refusal.stream)
-            self._people.refuse(refusal.stream, str(refusal))
-
     def _unsafe(self) -> bool:
-        return any(self._tracks.unacknowledged(stream) for stream in (OWN_STREAM, *self._cameras))
+        return bool(self._hop.unacknowledged() or self._hop.outgoing.unacknowledged(OWN_STREAM))
 
     def _wait_ms(self) -> int:
         wait_ns = self._watermark.wait_ns(time.monotonic_ns())
-        longest_ms = int(_WAIT_S * 1000)
-        return longest_ms if wait_ns is None else min(longest_ms, wait_ns // 1_000_000 + 1)
-
-    def _open(self, opened: Opened) -> None:
-        camera = opened.stream
-        if camera not in self._known:
-            self._refused += 1
-            self._people.refuse(camera, f"camera {camera} is not in this tracker's configuration")
-            return
-        known = self._cameras.get(camera)
-        if known is not None and known.session == opened.session and not known.accepted:
-            return  # asked again while the store has not answered yet
-        if opened.live:
-            if known is None or not known.live:
-                self._tracks.open(camera, self._incarnation, live=True, outbox=self._config.outbox)
-        else:
-            self._tracks.open(camera, opened.session, live=False)
-        if known is not None and known.session != opened.session:
-            self._watermark.rejoin(camera, live=opened.live)
-        self._cameras[camera] = _Camera(opened.session, opened.live, opened.first)
-
-    def _accept(self) -> None:
-        """Let streams begin: a live one at once, a recorded one where our memory of it ends."""
-        for camera, state in self._cameras.items():
-            if state.accepted:
-                continue
-            if state.live:
-                self._people.accept(camera, state.first, LIVE_WINDOW)
-            elif self._tracks.position(camera) is not None:
-                position = self._checkpoints.position(camera, state.session)
-                if position < state.first:
-                    self._people.refuse(
-                        camera,
-                        f"camera {camera}: the history before frame {state.first} is gone from the store; "
-                        "start all services again",
-                    )
-                else:
-                    self._people.accept(camera, position, self._config.window)
-            else:
-                continue
-            state.accepted = True
+        return int(WAIT_S * 1000) if wait_ns is None else wait_ns // 1_000_000 + 1
 
     def _take(self, delivered: Delivered) -> None:
         camera, message = delivered.stream, delivered.message
         if not isinstance(message, People | End) or message.stamp.camera != camera:
-            self._refused += 1
-            self._people.refuse(camera, f"a {type(message).__name__} is not for a tracker's stream {camera}")
+            self._hop.refuse(camera, f"a {type(message).__name__} is not for a tracker's stream {camera}")
             return
-        state = self._cameras[camera]
+        state = self._hop.streams[camera]
         t_ns = message.stamp.t_ns
         if isinstance(message, People) and state.live:
-            offset_ns = message.clock_offset_ns + self._people.clock_offset_ns(camera)
+            offset_ns = message.clock_offset_ns + self._hop.incoming.clock_offset_ns(camera)
             message = replace(message, clock_offset_ns=offset_ns)
             delivered = replace(delivered, message=message)
             t_ns += offset_ns
@@ -249,21 +175,20 @@ class TrackerService:
 
     def _process(self, delivered: Delivered) -> None:
         camera, message = delivered.stream, delivered.message
-        if camera not in self._cameras:
+        if camera not in self._hop.streams:
             return  # the store has refused it since
         if isinstance(message, People):
             began_s = time.perf_counter()
             result: Any = self._core.process(message)
             self._process_s += time.perf_counter() - began_s
         elif isinstance(message, End):
-            self._core.end(message)
+            result = self._core.end(message)
             self._watermark.leave(camera)
-            result = message
         if self._live.watched(camera):
             self._live.publish(camera, result)
-        self._tracks.send(camera, result, delivered.seq)
-        if self._cameras[camera].live:
-            self._people.acknowledge(camera, delivered.session, delivered.seq)
+        self._hop.outgoing.send(camera, result, delivered.seq)
+        if self._hop.streams[camera].live:
+            self._hop.incoming.acknowledge(camera, delivered.session, delivered.seq)
             self._checkpoints.changed(time.monotonic())
         else:
             last = isinstance(message, End)
@@ -274,19 +199,19 @@ class TrackerService:
         checkpoint = self._checkpoints.sendable(self._durable)
         if checkpoint is not None:
             self._checkpoints.sent(self._own(checkpoint))
-        positions = self._checkpoints.acknowledged(self._tracks.durable(OWN_STREAM))
+        positions = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM))
         for camera, (session, seq) in (positions or {}).items():
-            self._people.acknowledge(camera, session, seq)
+            self._hop.incoming.acknowledge(camera, session, seq)
 
     def _durable(self, camera: int, session: int) -> int:
-        state = self._cameras.get(camera)
+        state = self._hop.streams.get(camera)
         if state is None or state.session != session or state.live:
             return 1 << 63  # an earlier session's: it was durable when this one was opened
-        return self._tracks.durable(camera)
+        return self._hop.outgoing.durable(camera)
 
     def _own(self, message: Checkpoint | IdentityEvent) -> int:
         seq = self._own_seq
-        self._tracks.send(OWN_STREAM, message, seq)
+        self._hop.outgoing.send(OWN_STREAM, message, seq)
         self._own_seq += 1
         return seq
 
@@ -349,13 +274,15 @@ class TrackerService:
         counters = {
             **{name: float(value) for name, value in self._core.counters.items()},
             "process_s": self._process_s,
-            "rejected": float(self._people.rejected + self._control.rejected + self._refused),
-            "repeated": float(self._people.repeated),
-            "dropped": float(sum(self._tracks.dropped(c) for c, s in self._cameras.items() if s.live)),
+            "rejected": float(self._hop.incoming.rejected + self._control.rejected + self._hop.refused),
+            "repeated": float(self._hop.incoming.repeated),
+            "dropped": float(
+                sum(self._hop.outgoing.dropped(c) for c, s in self._hop.streams.items() if s.live)
+            ),
         }
         report = self._health.report("running", counters)
         log.info("%s", described(report.readings))
-        self._tracks.report(report)
+        self._hop.outgoing.report(report)
 
 
 def run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from services.detector.family import Description, Detections, Image, Pace, Sighting, detections, normalised
+from services.detector.family import Description, Detections, Pace, Sighting, detections, normalised
+from services.detector.picture import Image, Picture, pixels
 from shared.messages import Float32, Frame, FrameStamp, Motion
 
 WIDTH, HEIGHT = 320, 240
@@ -34,11 +36,14 @@ class ScriptedDetector:
 
     def __init__(self, script: Callable[[int], Sequence[Sequence[float]]]) -> None:
         self.batches: list[int] = []
+        self.counts: Counter[str] = Counter()
         self._script = script
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Picture]) -> list[Detections]:
         self.batches.append(len(images))
-        rows = [np.array(self._script(int(each[0, 0, 0])), np.float32).reshape(-1, 5) for each in images]
+        rows = [
+            np.array(self._script(int(pixels(each)[0, 0, 0])), np.float32).reshape(-1, 5) for each in images
+        ]
         return [detections(each[:, :4], each[:, 4], WIDTH, HEIGHT) for each in rows]
 
 
@@ -50,13 +55,15 @@ class MeanEmbedder:
 
     def __init__(self, poison: int | None = None) -> None:
         self.crops = 0
+        self.counts: Counter[str] = Counter()
         self._poison = poison
 
-    def embed(self, crops: Sequence[Image]) -> Float32:
-        if any((each == self._poison).all(axis=2).any() for each in crops):
+    def embed(self, crops: Sequence[Picture]) -> Float32:
+        images = [pixels(each) for each in crops]
+        if any((each == self._poison).all(axis=2).any() for each in images):
             raise RuntimeError("poisoned\nsecond line")
         self.crops += len(crops)
-        means = np.array([each.mean(axis=(0, 1)) for each in crops], np.float32).reshape(-1, 3)
+        means = np.array([each.mean(axis=(0, 1)) for each in images], np.float32).reshape(-1, 3)
         return normalised(means)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.detector import colour
-from services.detector.family import Image
+from services.detector.picture import Image
 
 NEUTRAL = np.ones(3, np.float32)
 

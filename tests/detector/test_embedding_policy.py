@@ -15,14 +15,16 @@ def person(x: float, foot_y: float = 300.0, height: float = 100.0) -> Box:
     return x, foot_y - height, x + height * 0.4, foot_y
 
 
-def embedded(frames: list[list[Box]], scores: list[float] | None = None) -> list[list[int]]:
+def embedded(
+    frames: list[list[Box]], scores: list[float] | None = None, stretch: float = 1.0
+) -> list[list[int]]:
     """The rows chosen in each of these frames, taken at 10 frames a second."""
     policy = EmbeddingPolicy(confidence=0.3)
     chosen = []
     for number, boxes in enumerate(frames):
         array = np.array(boxes, np.float32).reshape(-1, 4)
         given_scores = np.array(scores or [0.9] * len(boxes), np.float32)
-        rows, visible = policy.choose(number * FRAME_NS, array, given_scores, WIDTH, HEIGHT)
+        rows, visible = policy.choose(number * FRAME_NS, array, given_scores, WIDTH, HEIGHT, stretch=stretch)
         assert rows.dtype == np.int32 and len(rows) == len(visible) and (visible <= 1).all()
         chosen.append(rows.tolist())
     return chosen
@@ -40,6 +42,13 @@ def test_everybody_new_is_embedded_and_repeats_take_turns() -> None:
     assert max(map(len, chosen[1:])) == 1
     repeats = [row for rows in chosen[1:] for row in rows]
     assert all(repeats.count(row) >= 4 for row in range(5)), "nobody is left out"
+
+
+def test_under_load_whoever_is_new_comes_first_and_repeats_wait_longer() -> None:
+    crowd = [person(20 + 55 * i, height=80) for i in range(10)]
+    chosen = embedded([crowd] * 30, stretch=4.0)
+    assert [len(rows) for rows in chosen[:4]] == [4, 4, 2, 0], "a few in each frame, until everybody is known"
+    assert [number for number, rows in enumerate(chosen) if rows][3] == 20, "then after two seconds"
 
 
 def test_six_people_cost_about_one_vector_a_frame() -> None:

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import Description, Image, Sighting
+from benchmarks.faces import CHANGES, likeness
+from benchmarks.faces import people as labelled_people
+from services.detector.family import Sighting
+from services.detector.picture import Image
 from services.detector.weights import manifest
 from shared.errors import ModelError
 
@@ -33,82 +36,22 @@ def describer(networks: list[Network]) -> FaceDescriber:
 
 @pytest.fixture(scope="module")
 def people(shared_data: Path) -> list[tuple[str, Sighting]]:
-    """The labelled people who are large enough, none of them twice, and their picture's name."""
-    found: list[tuple[str, Sighting]] = []
-    folder = shared_data / "data/images/coco-val-100"
-    for labels in sorted((folder / "labels").glob("*.txt")):
-        image = np.asarray(cv2.imread(str(folder / "images" / f"{labels.stem}.jpg")), np.uint8)
-        size = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-        boxes: list[np.ndarray] = []
-        for _, x, y, width, height in np.loadtxt(labels, ndmin=2):
-            box = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2], np.float32) * size
-            box = np.clip(box, 0, size)
-            apart = all((np.minimum(box, b)[2:] <= np.maximum(box, b)[:2]).any() for b in boxes)
-            if apart and box[3] - box[1] >= 80 and box[2] - box[0] >= 32:
-                boxes.append(box)
-                found.append((labels.stem, Sighting(image, box, 1.0)))
-    return found
-
-
-def mirrored(one: Sighting) -> Sighting:
-    width = one.image.shape[1]
-    box = np.array([width - one.box[2], one.box[1], width - one.box[0], one.box[3]], np.float32)
-    return Sighting(np.ascontiguousarray(one.image[:, ::-1]), box, one.visible)
-
-
-def darker(one: Sighting) -> Sighting:
-    return one._replace(image=np.asarray(cv2.convertScaleAbs(one.image, alpha=0.6), np.uint8))
-
-
-def brighter(one: Sighting) -> Sighting:
-    return one._replace(image=np.asarray(cv2.convertScaleAbs(one.image, alpha=1.3, beta=10), np.uint8))
-
-
-def smaller(one: Sighting) -> Sighting:
-    image = np.asarray(cv2.resize(one.image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA), np.uint8)
-    return Sighting(image, (one.box * 0.75).astype(np.float32), one.visible)
-
-
-def tilted(one: Sighting) -> Sighting:
-    centre = (float(one.box[0] + one.box[2]) / 2, float(one.box[1] * 3 + one.box[3]) / 4)
-    turn = cv2.getRotationMatrix2D(centre, 12, 1)
-    image = cv2.warpAffine(one.image, turn, one.image.shape[1::-1])
-    return one._replace(image=np.asarray(image, np.uint8))
-
-
-def compressed(one: Sighting) -> Sighting:
-    _, jpeg = cv2.imencode(".jpg", one.image, [cv2.IMWRITE_JPEG_QUALITY, 40])
-    return one._replace(image=np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8))
-
-
-def alike(one: Description, other: Description) -> float:
-    return float(one.vector @ other.vector)
+    """The labelled people of the pictures, and their picture's name."""
+    return labelled_people(shared_data / "data/images/coco-val-100")
 
 
 @pytest.mark.data
 def test_the_same_face_is_told_from_different_faces(
     describer: FaceDescriber, people: list[tuple[str, Sighting]]
 ) -> None:
-    described = list(zip(people, describer.describe([one for _, one in people]), strict=True))
-    seen = [(one, face) for (_, one), face in described if face is not None]
-    assert len(seen) >= 25
-    same: list[float] = []
-    lost = 0
-    for change in (mirrored, darker, brighter, smaller, tilted, compressed):
-        again = describer.describe([change(one) for one, _ in seen])
-        same += [alike(face, other) for (_, face), other in zip(seen, again, strict=True) if other]
-        lost += sum(other is None for other in again)
-    vectors = np.stack([face.vector for _, face in seen])
-    different = (vectors @ vectors.T)[np.triu_indices(len(seen), 1)]
-    positive = np.array(same)
-
-    area = float((positive[:, None] > different).mean())
-    accepted, mistaken = float((positive > UNLIKE).mean()), float((different > UNLIKE).mean())
-    roc = f"area {area:.4f}; at {UNLIKE} {accepted:.1%} of the same and {mistaken:.1%} of others; {lost} lost"
-    assert area > 0.995, roc
+    found = likeness(describer, [one for _, one in people])
+    assert found.faces >= 25
+    accepted, mistaken = found.rates(UNLIKE)
+    roc = f"area {found.area:.4f}; at {UNLIKE} {accepted:.1%} of the same and {mistaken:.1%} of others"
+    assert found.area > 0.995, roc
     assert accepted > 0.95, roc
     assert mistaken < 0.015, roc
-    assert lost < 0.3 * 6 * len(seen), "most are found again"
+    assert found.lost < 0.3 * len(CHANGES) * found.faces, "most are found again"
 
 
 @pytest.mark.data

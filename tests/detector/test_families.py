@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from services.detector import families, weights
-from services.detector.families import DESCRIBERS, build, choose_family, describers
+from services.detector.decode import MemoryDecoder
+from services.detector.families import DESCRIBERS, Networks, build, choose_family, decoder, describers
 from shared.config import Config
 from shared.errors import ConfigError, ModelError
+from tests.detector.fakes import ScriptedDetector
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed here")
 
@@ -184,6 +186,19 @@ def test_the_real_folder_gives_the_best_small_networks(shared_data: Path) -> Non
     detector, embedder = build(Config(models=str(shared_data / "models"), family="openvino", threads=1))
     assert detector.name == "person-detection-0202"
     assert (embedder.name, embedder.dimensions) == ("person-reidentification-retail-0287", 256)
+
+
+def test_pictures_are_made_where_the_detector_wants_them(folder: Path) -> None:
+    networks = build(Config(models=str(folder), detector="seer", embedder="teller", threads=1))
+    assert isinstance(decoder(networks), MemoryDecoder)
+
+    class Elsewhere(ScriptedDetector):
+        def decoder(self, workers: int) -> MemoryDecoder:
+            assert workers >= 1
+            return own
+
+    own = MemoryDecoder()
+    assert decoder(Networks(Elsewhere(lambda _: []), networks.embedder)) is own
 
 
 def attributes(folder: Path) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.detector.family import Image
 from services.detector.histogram import HistogramEmbedder
+from services.detector.picture import Image
 
 
 def dressed(

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.detector.family import LOWEST_SCORE, Detections, Image, PersonDetector
+from services.detector.family import LOWEST_SCORE, Detections, PersonDetector
+from services.detector.picture import Image
 from services.detector.weights import manifest
 from shared.errors import ModelError
 
@@ -59,7 +60,7 @@ def test_rows_of_people_become_boxes_in_pixels_the_surest_first(tmp_path: Path) 
             [0, 0, 0.99, 0.1, 0.1, 0.5, 0.5],  # behind the end
         ],
     )
-    (found,) = open_detector(path, "ssd", threads=1).detect([picture()])
+    (found,) = open_detector(Network(path, 1), "ssd").detect([picture()])
     np.testing.assert_allclose(found.boxes, [[50, 0, 100, 45], [10, 10, 30, 40]], atol=1e-4)
     np.testing.assert_allclose(found.scores, [0.9, 0.5])
     assert found.boxes.dtype == found.scores.dtype == np.float32
@@ -70,12 +71,12 @@ def test_an_answer_of_nan_is_an_error_not_an_empty_scene(tmp_path: Path, place: 
     row = [0, 0, 0.5, 0.1, 0.2, 0.3, 0.8]
     row[place] = float("nan")
     with pytest.raises(ValueError, match="NaN"):
-        open_detector(ssd(tmp_path, [row]), "ssd", threads=1).detect([picture()])
+        open_detector(Network(ssd(tmp_path, [row]), 1), "ssd").detect([picture()])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_vectors_come_in_the_order_of_their_crops_normalised(tmp_path: Path, threads: int) -> None:
-    embedder = open_embedder(mean_colour(tmp_path), "mean", threads)
+    embedder = open_embedder(Network(mean_colour(tmp_path), threads), "mean")
     colours = np.random.default_rng(0).integers(1, 256, (11, 3)).astype(np.uint8)
     crops = [np.broadcast_to(colour, (20 + n, 9, 3)) for n, colour in enumerate(colours)]
 
@@ -88,7 +89,7 @@ def test_vectors_come_in_the_order_of_their_crops_normalised(tmp_path: Path, thr
 
 def test_a_vector_without_direction_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no direction"):
-        open_embedder(mean_colour(tmp_path), "mean", 1).embed([np.zeros((9, 9, 3), np.uint8)])
+        open_embedder(Network(mean_colour(tmp_path), 1), "mean").embed([np.zeros((9, 9, 3), np.uint8)])
 
 
 def test_a_network_goes_on_after_an_input_it_refused(tmp_path: Path) -> None:
@@ -99,17 +100,43 @@ def test_a_network_goes_on_after_an_input_it_refused(tmp_path: Path) -> None:
     assert len(network.infer([right] * 5)) == 5
 
 
+def test_a_compiled_network_is_kept_and_a_damaged_one_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKING_SYSTEM_CACHE", str(tmp_path / "cache"))
+    path = mean_colour(tmp_path)
+    crop = np.full((9, 9, 3), (10, 20, 200), np.uint8)
+    expected = open_embedder(Network(path, 1), "mean").embed([crop])
+    kept = list((tmp_path / "cache/openvino").glob("*.blob"))
+    assert kept
+    np.testing.assert_array_equal(open_embedder(Network(path, 1), "mean").embed([crop]), expected)
+    for blob in kept:
+        blob.chmod(0o600)
+        blob.write_bytes(blob.read_bytes()[:100])
+    np.testing.assert_array_equal(open_embedder(Network(path, 1), "mean").embed([crop]), expected)
+
+
+def test_without_a_cache_folder_networks_are_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TRACKING_SYSTEM_CACHE", str(tmp_path / "file"))
+    Network(mean_colour(tmp_path), 1)
+    assert "cannot be written: networks are compiled anew" in caplog.text
+
+
 def test_files_that_are_no_network_are_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").write_text("")
     (tmp_path / "noise.onnx").write_bytes(b"\x00noise")
     for name in ("missing.xml", "empty.xml", "noise.onnx"):
         with pytest.raises(ModelError, match=rf"{name} cannot be read as a network .* models pull"):
-            open_detector(tmp_path / name, "x", 1)
+            open_detector(Network(tmp_path / name, 1), "x")
 
 
 def test_a_network_of_another_kind_is_told_from_a_detector(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a person detector of a known layout"):
-        open_detector(mean_colour(tmp_path), "mean", 1)
+        open_detector(Network(mean_colour(tmp_path), 1), "mean")
 
 
 # From here on: the real networks.
@@ -153,7 +180,7 @@ def average_precision(found: list[Detections], truth: list[np.ndarray]) -> float
 def opened(shared_data: Path, name: str, threads: int = 2) -> PersonDetector:
     model = manifest()[name]
     path = shared_data / "models" / model.variants[0].files[0].file
-    return open_detector(path, name, threads, model.person_label)
+    return open_detector(Network(path, threads), name, model.person_label)
 
 
 @pytest.mark.data
@@ -192,6 +219,17 @@ def test_the_same_picture_gives_the_same_bytes_in_any_batch_and_on_any_number_of
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("name", ["person-detection-0200", "yolox_nano"])
+def test_all_threads_on_one_picture_see_what_one_thread_sees(shared_data: Path, name: str) -> None:
+    image = plaza(shared_data, every=60, most=1)[0][1]
+    path = shared_data / "models" / manifest()[name].variants[0].files[0].file
+    (alone,) = open_detector(Network(path, 1), name).detect([image])
+    (together,) = open_detector(Network(path, 2, together=True), name).detect([image])
+    np.testing.assert_allclose(together.boxes, alone.boxes, atol=0.1)
+    np.testing.assert_allclose(together.scores, alone.scores, atol=1e-3)
+
+
+@pytest.mark.data
 def test_a_real_picture_is_scaled_as_the_network_was_trained(shared_data: Path) -> None:
     """The input made inside the network equals the one described for it: float32, BGR, 0-255, NCHW."""
     path = shared_data / "models/person-detection-0200/FP16-INT8/person-detection-0200.xml"
@@ -200,7 +238,7 @@ def test_a_real_picture_is_scaled_as_the_network_was_trained(shared_data: Path) 
     pixels = cv2.resize(image, (256, 256)).transpose(2, 0, 1)[None].astype(np.float32)
     rows = plain(pixels)[0].reshape(-1, 7)
     rows = rows[(rows[:, 0] == 0) & (rows[:, 2] >= LOWEST_SCORE)]
-    (found,) = open_detector(path, "0200", 1).detect([image])
+    (found,) = open_detector(Network(path, 1), "0200").detect([image])
     np.testing.assert_allclose(found.scores, rows[:, 2], atol=0.02)
 
 
@@ -240,7 +278,7 @@ def test_appearance_tells_people_apart(
     shared_data: Path, crops: tuple[np.ndarray, list[Image]], name: str
 ) -> None:
     path = shared_data / "models" / manifest()[name].variants[0].files[0].file
-    embedder = open_embedder(path, name, 2)
+    embedder = open_embedder(Network(path, 2), name)
     assert embedder.dimensions == 256
     assert separation(embedder.embed, crops) > 0.93
 

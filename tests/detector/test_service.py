@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from services.detector.extractor import FeatureExtractor
 from services.detector.service import DetectorService
@@ -19,7 +17,8 @@ from shared.endpoints import Endpoints
 from shared.errors import LinkError
 from shared.link_receiver import Delivered, LinkReceiver, Opened
 from shared.link_sender import LinkSender
-from shared.messages import End, Frame, FrameStamp, People, empty_people
+from shared.messages import End, Frame, FrameStamp
+from tests.detector.fakes import MeanEmbedder, ScriptedDetector
 from tests.shared.wire import Context, pump_until
 
 FRAMES = 12
@@ -27,15 +26,9 @@ SIZE = (64, 48)
 CAMERAS = {camera: CameraConfig(camera, f"cam{camera}.mp4") for camera in (1, 2)}
 
 
-class SeesNobody(FeatureExtractor):
-    """Stands in for the networks."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def extract(self, items: Sequence[tuple[Frame, NDArray[np.uint8]]]) -> list[People]:  # type: ignore[override]
-        self.counts["frames"] += len(items)
-        return [empty_people(frame.stamp) for frame, _ in items]
+def sees_nobody() -> FeatureExtractor:
+    """An extractor whose networks see empty pictures only."""
+    return FeatureExtractor(ScriptedDetector(lambda _: []), MeanEmbedder(), Config())
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def endpoints(tmp_path: Path) -> Iterator[Endpoints]:
     addresses = Endpoints.local(tmp_path)
     addresses.prepare()
     stop = threading.Event()
-    service = DetectorService(CAMERAS, Config(batch_size=4), addresses, SeesNobody())
+    service = DetectorService(CAMERAS, Config(batch_size=4), addresses, sees_nobody())
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()
     yield addresses
@@ -133,4 +126,4 @@ def test_a_camera_that_the_tracker_refuses_is_told_why_and_the_others_go_on(
 def test_a_camera_that_is_not_configured_is_refused_by_name(endpoints: Endpoints, context: Context) -> None:
     stranger = Camera(context, endpoints.frames, 9)
     pump_until(lambda: bool(stranger.refusal), stranger.pump)
-    assert "camera 9 is not in this detector's configuration" in stranger.refusal
+    assert "camera 9 is not in the configuration of this detector" in stranger.refusal

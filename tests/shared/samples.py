@@ -25,6 +25,7 @@ from shared.messages import (
     Motion,
     People,
     Report,
+    Settled,
     Tracks,
 )
 
@@ -101,6 +102,8 @@ def same(a: object, b: object) -> bool:
         )
     if is_dataclass(a) and is_dataclass(b):
         return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (bytes, bytearray, memoryview)) and isinstance(b, (bytes, bytearray, memoryview)):
@@ -151,6 +154,19 @@ def any_people(draw: Any) -> People:
 
 
 @st.composite
+def any_settled(draw: Any) -> Settled:
+    count = draw(st.integers(0, 3))
+    return Settled(
+        draw(stamps),
+        draw(hnp.arrays(np.int64, count)),
+        draw(floats(count, 4)),
+        draw(floats(count)),
+        draw(hnp.arrays(np.bool_, count)),
+        draw(floats(count, 2)),
+    )
+
+
+@st.composite
 def any_tracks(draw: Any) -> Tracks:
     count, steps, assigned = (draw(st.integers(0, 4)) for _ in range(3))
     return Tracks(
@@ -164,6 +180,7 @@ def any_tracks(draw: Any) -> Tracks:
         draw(floats(count, steps, 2)),
         draw(hnp.arrays(np.int64, (assigned, 2))),
         draw(naturals),
+        tuple(draw(st.lists(any_settled(), max_size=2))),
     )
 
 
@@ -171,7 +188,16 @@ messages: st.SearchStrategy[Message] = st.one_of(
     frames,
     any_people(),
     any_tracks(),
-    st.builds(End, stamps, st.sampled_from(["finished", "stopped", "failed"]), texts, naturals),
+    st.builds(
+        End,
+        stamps,
+        st.sampled_from(["finished", "stopped", "failed"]),
+        texts,
+        naturals,
+        st.lists(st.tuples(naturals, naturals), max_size=2).map(tuple),
+        naturals,
+        st.lists(any_settled(), max_size=2).map(tuple),
+    ),
     st.builds(
         Checkpoint,
         st.dictionaries(naturals, st.tuples(naturals, naturals), max_size=4),

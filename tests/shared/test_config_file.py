@@ -73,6 +73,13 @@ def test_an_empty_variable_counts_as_unset() -> None:
 def test_a_misspelt_variable_is_said_aloud(caplog: pytest.LogCaptureFixture) -> None:
     load_settings(environment={"TRACKING_SYSTEM_CONFIDENSE": "0.5", "TRACKING_SYSTEM_VIDEO": "x"})
     assert "did you mean TRACKING_SYSTEM_CONFIDENCE?" in caplog.text
+
+
+def test_a_variable_of_ours_that_is_no_setting_is_not_taken_for_a_misspelt_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    load_settings(environment={"TRACKING_SYSTEM_CACHE": "/tmp", "TRACKING_SYSTEM_VIDEO": "v.avi"})
+    assert caplog.text == ""
     assert "VIDEO" not in caplog.text
 
 

@@ -196,7 +196,6 @@ def test_embeddings_of_another_length_are_refused_and_counted_and_change_nobody(
     assert [len(each) for each in identities(results).values()] == [1, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="the first length that comes is taken for the right one")
 @pytest.mark.parametrize("length", [0, 3])
 def test_a_first_embedding_of_another_length_does_not_make_the_others_wrong(length: int) -> None:
     messages = scene(1, range(40))
@@ -232,7 +231,6 @@ def test_an_unsound_embedding_is_refused_and_counted(of: int, vector: float, qua
 # -- time -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="all frames until then are refused")
 def test_one_frame_from_the_far_future_does_not_end_its_camera() -> None:
     messages = scene(1, range(60))
     messages[20] = stamped(messages[20], t_ns=START_NS + 24 * HOUR_NS)
