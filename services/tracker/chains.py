@@ -50,15 +50,16 @@ def predecessors(
     """
     t, n = len(tails), len(tracks)
     ratio = ratio.copy()
+    previous = np.full(n, -1)
     for column, row in (fixed or {}).items():
         ratio[:, column] = -np.inf
+        previous[column] = row
         if row >= 0:
             ratio[row, column] = FIXED
     _decide(tracks, tails, ratio)
     joining = np.vstack([np.zeros((t, n), bool), _at_once(tracks)])
     excluded = excluded_pairs(tracks, ratio[t:])
-    previous = np.full(n, -1)
-    open_columns = np.arange(n)
+    open_columns = np.array([column for column in range(n) if column not in (fixed or {})], np.intp)
     while True:
         _assign(previous, open_columns, ratio, joining, threshold)
         trees = _Trees(t, previous, ratio)
@@ -161,11 +162,9 @@ class _Trees:
         return path
 
     def around(self, columns: list[int]) -> NDArray[np.intp]:
-        """All columns of the trees that these belong to, and those that are alone."""
+        """All columns of the trees that these belong to."""
         roots = np.array([self.path(column)[-1] for column in range(len(self.previous))])
-        sizes = np.bincount(roots, minlength=len(roots))
-        cut = np.isin(roots, roots[columns])
-        return np.flatnonzero(cut | ((sizes[roots] == 1) & (self.previous < 0)))
+        return np.flatnonzero(np.isin(roots, roots[columns]))
 
     def weakest(self, columns: list[int]) -> int:
         """Of these columns the one whose link is the weakest."""

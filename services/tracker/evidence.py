@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Resemblance
-from services.tracker.topology import TERMS as WAY_TERMS
 from services.tracker.topology import Topology
 from services.tracker.track import Track
 from services.tracker.ways import Ways
@@ -29,18 +28,23 @@ MOST_ALIKE = 16
 
 @dataclass(slots=True)
 class Scores:
-    """The evidence for every pair of one decision.
+    """The evidence for the K pairs of one decision that were judged.
 
-    terms: by name, (T + N, N) log-likelihood ratios of row preceding column; the rows are the T settled
-    people, then the N tracks.  total: their sum, minus infinity where it cannot be.
+    total: (T + N, N) log-likelihood ratio of row preceding column, minus infinity where it cannot be; the
+    rows are the T settled people, then the N tracks.  pairs: (K,) row * N + column, increasing.
+    terms: by name, (K,) what the ratios are the sums of.
     """
 
-    terms: dict[str, Float64]
     total: Float64
+    pairs: NDArray[np.intp]
+    terms: dict[str, Float64]
 
     def of(self, row: int, column: int) -> dict[str, float]:
-        """The terms of one pair that say anything, strongest first."""
-        found = {name: float(value[row, column]) for name, value in self.terms.items()}
+        """The terms of one judged pair that say anything, strongest first."""
+        place = int(np.searchsorted(self.pairs, row * self.total.shape[1] + column))
+        if place == len(self.pairs) or self.pairs[place] != row * self.total.shape[1] + column:
+            return {}  # an operator's decision, or one made before
+        found = {name: float(value[place]) for name, value in self.terms.items()}
         said = {name: value for name, value in found.items() if np.isfinite(value) and abs(value) >= 0.05}
         return dict(sorted(said.items(), key=lambda item: -abs(item[1])))
 
@@ -68,8 +72,9 @@ class Evidence:
         """
         n, t = len(tracks), len(tails)
         ends = [person.tail for person in tails if person.tail is not None] + tracks
-        terms = {look.kind.name: look.ratio(tracks, tails) for look in self._looks}
-        alike = np.sum(list(terms.values()), axis=0)
+        found = {look.kind.name: look.ratio(tracks, tails) for look in self._looks}
+        looks = {name: value for name, value in found.items() if value is not None}
+        alike = sum(looks.values(), start=np.zeros((t + n, n)))
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks])
         rows, columns = self._pairs(tracks, ends, alike, previous, revised)
@@ -77,19 +82,17 @@ class Evidence:
         # A link that was made teaches as much as its looks, not its place, make it certain.
         links = linked / (1 + np.exp(-alike[rows, columns]))
         ways = Ways.of(ends, sizes_px)
-        found = self.topology.ratios(ways, rows, columns + t, links)
-        for name in WAY_TERMS:
-            terms[name] = np.full((t + n, n), -np.inf)
-            terms[name][rows, columns] = found[name]
-        terms[BEFORE] = np.zeros((t + n, n))
-        terms[BEFORE][rows[linked], columns[linked]] = LOYALTY
-        total = np.sum(list(terms.values()), axis=0)
+        terms = {name: value[rows, columns] for name, value in looks.items()}
+        terms |= self.topology.ratios(ways, rows, columns + t, links)
+        terms[BEFORE] = linked * LOYALTY
+        total = np.full((t + n, n), -np.inf)
+        total[rows, columns] = np.sum(list(terms.values()), axis=0)
         camera = np.array([track.camera for track in tracks])
         first_ns = np.array([track.first_ns for track in tracks])
         for row, person in enumerate(tails):
             for place, busy_ns in person.busy_ns.items():
                 total[row, (camera == place) & (first_ns <= busy_ns)] = -np.inf
-        return Scores(terms, total)
+        return Scores(total, rows * n + columns, terms)
 
     def _pairs(
         self,

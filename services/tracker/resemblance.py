@@ -54,15 +54,16 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def ratio(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64:
+    def ratio(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64 | None:
         """(T + N, N) log-likelihood ratios: each track is the person of a row; the T settled people first.
 
-        The row of a track stands for what its identity has looked like up to it.  0 where nothing is known.
+        The row of a track stands for what its identity has looked like up to it.  0 where nothing is known;
+        None where nothing of this kind is known of any track.
         """
         n, t = len(tracks), len(tails)
         size = self._dimensions(tracks, tails)
         if not size:
-            return np.zeros((t + n, n))
+            return None
         centre = self._centre(tracks, size)
         own, weight = np.zeros((n, size)), np.zeros(n)
         for i, track in enumerate(tracks):
