@@ -25,7 +25,7 @@ from services.ingest.motion import MotionEstimator
 from services.tracker.core import TrackerCore
 from shared.codec import decode, encode
 from shared.config import Config, Homography
-from shared.messages import End, Frame, FrameStamp, People, Tracks
+from shared.messages import End, Frame, FrameStamp, People, Settled, Tracks
 
 START_NS = 1_700_000_000_000_000_000
 BATCH = 8
@@ -92,14 +92,18 @@ def _detected(recording: Recording, extractor: FeatureExtractor) -> list[People]
 
 @dataclass(slots=True)
 class Tracked:
-    """What the tracker told.  identity: of each track in the end."""
+    """What the tracker told.
+
+    settled: every frame as it turned out.  identity: of each track in the end.
+    """
 
     tracks: list[Tracks] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
     identity: dict[int, int] = field(default_factory=dict)
 
-    def identities(self, frame: Tracks, way: str) -> list[int]:
+    def identities(self, frame: Tracks | Settled, way: str) -> list[int]:
         """Of each track in a frame, 0 for none; way: "settled" or "online"."""
-        if way == "online":
+        if way == "online" and isinstance(frame, Tracks):
             return [int(identity) for identity in frame.identity_ids]
         return [self.identity.get(track, 0) for track in frame.track_ids.tolist()]
 
@@ -107,12 +111,12 @@ class Tracked:
         """`camN.txt` in the format of MOTChallenge, as `export` writes it."""
         folder.mkdir(parents=True, exist_ok=True)
         rows: dict[int, list[str]] = {frame.stamp.camera: [] for frame in self.tracks}
-        for frame in self.tracks:
+        for frame in self.tracks if way == "online" else self.settled:
             best: dict[int, int] = {}
             for row, identity in enumerate(self.identities(frame, way)):
                 other = best.get(identity)
                 better = other is None or frame.scores[row] > frame.scores[other]
-                if identity and frame.observed[row] and better:
+                if identity and better and (way == "settled" or frame.observed[row]):
                     best[identity] = row
             for identity, row in sorted(best.items()):
                 x0, y0, x1, y1 = frame.boxes[row].tolist()
@@ -135,9 +139,12 @@ def tracked(
     for people in heapq.merge(*cameras, key=lambda each: (each.stamp.t_ns, each.stamp.camera)):
         tracks = core.process(people)
         told.tracks.append(tracks)
+        told.settled += tracks.settled
         told.identity |= zip(tracks.track_ids.tolist(), tracks.identity_ids.tolist(), strict=True)
         told.identity |= dict(tracks.assignments.tolist())
         last[people.stamp.camera] = people.stamp
     for stamp in last.values():
-        told.identity |= dict(core.end(End(stamp, "finished")).assignments)
+        end = core.end(End(stamp, "finished"))
+        told.identity |= dict(end.assignments)
+        told.settled += end.settled
     return told
