@@ -23,7 +23,7 @@ from services.tracker.leaves import (
     Int64,
 )
 from services.tracker.likelihood import reported
-from services.tracker.parameters import DEFAULT, Parameters
+from services.tracker.parameters import DEFAULT, Parameters, paced
 from services.tracker.settling import Settled, Settler
 from services.tracker.track import Track
 from shared.messages import PATH_STEP_S, Float32
@@ -102,6 +102,7 @@ class CameraTracker:
         self.settled = self._named(self.settler.before(t_ns))
         evidence = self._evidence(detections)
         forest = self.forest
+        forest.parameters = paced(self.parameters, dt_s)
         forest.predict(dt_s, None if motion is None or not (motion != _STILL).any() else motion)
         if motion is None:
             known = last_ns is not None and len(evidence.scores)

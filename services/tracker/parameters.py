@@ -82,8 +82,28 @@ class Parameters(NamedTuple):
 
 DEFAULT = Parameters()
 
+BRISK_S = 0.2
+"""Frames that follow one another faster than this tell of misses by the second."""
+
 
 def believing(score: float) -> Parameters:
     """The parameters for a detector whose detections are to be believed from this score (0-1) on."""
     odds = math.log(score / max(1.0 - score, 1e-3))
     return DEFAULT._replace(offset=DEFAULT.strong - DEFAULT.slope * odds)
+
+
+def paced(parameters: Parameters, dt_s: float) -> Parameters:
+    """The parameters for a frame that comes `dt_s` after the one before.
+
+    Where frames are rare one without a detection is no more than one miss, however long it lasts.
+    """
+    if dt_s <= BRISK_S:
+        return parameters
+    one_miss_s = 1.5 * dt_s
+    return parameters._replace(
+        lost=parameters.lost * BRISK_S / dt_s,
+        miss=parameters.miss * BRISK_S / dt_s,
+        survival_s=parameters.survival_s * dt_s / BRISK_S,
+        tentative_s=max(parameters.tentative_s, one_miss_s),
+        weak_s=max(parameters.weak_s, one_miss_s),
+    )
