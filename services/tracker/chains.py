@@ -28,7 +28,7 @@ FIXED = 1e3
 """Ratio of a link that is not to be decided again."""
 
 SMALL = 256
-"""Tracks among which everything is decided again when something contradicts."""
+"""So many tracks are all decided again when something contradicts; of more only those that are cut off."""
 
 STRANGE = -3.0
 """Two stays at once in different views are not one person's where their own ratio is below this."""
@@ -63,13 +63,18 @@ def predecessors(
     while True:
         _assign(previous, open_columns, ratio, joining, threshold)
         trees = _Trees(t, previous, ratio)
-        broken = _contradictions(tracks, tails, trees, excluded, joining)
+        if n > SMALL:
+            # Only what was cut is decided again, so that the work grows as the tracks do.
+            cuts = _cut(tracks, tails, trees, excluded, joining)
+            broken = [column for _, column in cuts]
+        else:
+            broken = _contradictions(tracks, tails, trees, excluded, joining)
+            cuts = [(int(previous[column]), column) for column in broken]
         if not broken:
             return [int(row) for row in previous]
-        for column in broken:
-            ratio[previous[column], column] = -np.inf
-        # In a small problem everything is decided again, in a large one what hangs together with the cuts.
-        open_columns = np.arange(n) if n <= SMALL else trees.around(broken)
+        for row, column in cuts:
+            ratio[row, column] = -np.inf
+        open_columns = np.unique(broken) if n > SMALL else np.arange(n)
 
 
 def _assign(
@@ -161,10 +166,11 @@ class _Trees:
             path.append(int(self.previous[path[-1]]) - self.settled)
         return path
 
-    def around(self, columns: list[int]) -> NDArray[np.intp]:
-        """All columns of the trees that these belong to."""
-        roots = np.array([self.path(column)[-1] for column in range(len(self.previous))])
-        return np.flatnonzero(np.isin(roots, roots[columns]))
+    def root(self, column: int) -> int:
+        """What a tree is known by: the row of a settled person, else `settled` and its first column."""
+        first = self.path(column)[-1]
+        row = int(self.previous[first])
+        return row if row >= 0 else self.settled + first
 
     def weakest(self, columns: list[int]) -> int:
         """Of these columns the one whose link is the weakest."""
@@ -215,3 +221,42 @@ def _contradictions(
                 break
         others.append(column)
     return list(broken.values())
+
+
+def _cut(
+    tracks: list[Track],
+    tails: list[TrackedPerson],
+    trees: _Trees,
+    excluded: NDArray[np.bool_],
+    joining: NDArray[np.bool_],
+) -> list[tuple[int, int]]:
+    """Cut the weakest links, (row, column), until no tree holds what cannot be one person's."""
+    t = len(tails)
+    ends = np.array([track.last_ns for track in tracks])
+    cuts: list[tuple[int, int]] = []
+    members: dict[int, list[int]] = {}
+    for column, track in enumerate(tracks):
+        while True:
+            above = trees.root(column)
+            row = int(trees.previous[column])
+            others = np.array(members.get(above, []), np.intp)
+            clash = excluded[others, column]
+            if row >= t and not joining[row, column]:
+                # Who has been seen since in another view does not continue the stay that ended before.
+                clash = clash | ((ends[others] > ends[row - t]) & (others != row - t))
+            stranger = above < t and (
+                tails[above].busy_ns.get(track.camera, -1) >= track.first_ns
+                or (track.pinned and track.pinned != tails[above].identity)
+            )
+            if stranger:
+                weakest = trees.weakest(trees.path(column))
+            elif clash.any():
+                weakest = trees.weakest_between(column, int(others[clash][0]))
+            else:
+                break
+            cuts.append((int(trees.previous[weakest]), weakest))
+            trees.previous[weakest] = -1
+            for member in members.pop(above, []):
+                members.setdefault(trees.root(member), []).append(member)
+        members.setdefault(above, []).append(column)
+    return cuts
