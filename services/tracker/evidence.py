@@ -72,17 +72,19 @@ class Evidence:
         """
         n, t = len(tracks), len(tails)
         ends = [person.tail for person in tails if person.tail is not None] + tracks
-        found = {look.kind.name: look.ratio(tracks, tails) for look in self._looks}
+        chosen = np.flatnonzero(revised)
+        found = {look.kind.name: look.ratio(tracks, tails, chosen) for look in self._looks}
         looks = {name: value for name, value in found.items() if value is not None}
-        alike = sum(looks.values(), start=np.zeros((t + n, n)))
+        alike = sum(looks.values(), start=np.zeros((t + n, len(chosen))))
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks])
-        rows, columns = self._pairs(tracks, ends, alike, previous, revised)
+        rows, places = self._pairs(tracks, ends, alike, previous, chosen)
+        columns = chosen[places]
         linked = rows == previous[columns]
         # A link that was made teaches as much as its looks, not its place, make it certain.
-        links = linked / (1 + np.exp(-alike[rows, columns]))
+        links = linked / (1 + np.exp(-alike[rows, places]))
         ways = Ways.of(ends, sizes_px)
-        terms = {name: value[rows, columns] for name, value in looks.items()}
+        terms = {name: value[rows, places] for name, value in looks.items()}
         terms |= self.topology.ratios(ways, rows, columns + t, links)
         terms[BEFORE] = linked * LOYALTY
         total = np.full((t + n, n), -np.inf)
@@ -100,13 +102,14 @@ class Evidence:
         ends: list[Track],
         alike: Float64,
         previous: NDArray[np.intp],
-        revised: NDArray[np.bool_],
+        chosen: NDArray[np.intp],
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and places in `chosen` of the pairs to look at, row by row."""
         t, n = len(ends) - len(tracks), len(tracks)
-        wanted = (np.arange(t + n)[:, None] - t < np.arange(n)[None]) & revised[None]
+        wanted = np.arange(t + n)[:, None] - t < chosen[None]
         if np.count_nonzero(wanted) > MANY_PAIRS:
             here = np.array([end.camera for end in ends])
-            there = np.array([track.camera for track in tracks])
+            there = np.array([tracks[column].camera for column in chosen])
             known = self.topology.connected()
             cameras, place = np.unique(np.concatenate([here, there]), return_inverse=True)
             joined = np.array(
@@ -116,10 +119,11 @@ class Evidence:
             looks = np.where(wanted, alike, -np.inf)
             least = np.partition(looks, -MOST_ALIKE, axis=0)[-MOST_ALIKE]
             likely |= (looks >= least[None]) & (looks > 0)
-            likely[previous[previous >= 0], np.flatnonzero(previous >= 0)] = True
+            linked = np.flatnonzero(previous[chosen] >= 0)
+            likely[previous[chosen][linked], linked] = True
             wanted &= likely
-        rows, columns = np.nonzero(wanted)
-        return rows, columns
+        rows, places = np.nonzero(wanted)
+        return rows, places
 
     def settle(self, track: Track, previous: Track | None, sizes_px: Mapping[int, tuple[int, int]]) -> None:
         """Keep what a track says whose identity is final, and the way from the one it continues."""

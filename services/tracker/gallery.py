@@ -40,7 +40,7 @@ REVISION_S = 1.0
 BUSY_TRACKS = 200
 """and where there are more tracks after so much longer, so that the work grows as the people do."""
 
-NEWCOMERS_S = 0.5
+NEWCOMERS_S = 1.0
 """Longest wait for a first decision, where there are many times more."""
 
 RIPE_WEIGHT = 2.0

@@ -54,8 +54,10 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def ratio(self, tracks: list[Track], tails: list[TrackedPerson]) -> Float64 | None:
-        """(T + N, N) log-likelihood ratios: each track is the person of a row; the T settled people first.
+    def ratio(
+        self, tracks: list[Track], tails: list[TrackedPerson], columns: NDArray[np.intp]
+    ) -> Float64 | None:
+        """(T + N, C) log-likelihood ratios: each of C tracks is the person of a row, the T settled first.
 
         The row of a track stands for what its identity has looked like up to it.  0 where nothing is known;
         None where nothing of this kind is known of any track.
@@ -85,8 +87,9 @@ class Resemblance:
                 value = value + prefix.get(track.identity, np.zeros(size))
                 prefix[track.identity] = value
             known[t + i] = value
+        similarity = self._similarity(tracks, own)
+        own = own[columns]
         has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
-        similarity = self._similarity(own, apart(tracks))
         return np.where(has, self.kind.share * similarity.ratio(normalised(known) @ own.T), 0.0)
 
     def settle(self, track: Track) -> None:
@@ -133,23 +136,27 @@ class Resemblance:
             for camera, (total, n) in sums.items()
         }
 
-    def _similarity(self, own: Float64, seen_at_once: NDArray[np.bool_]) -> Similarity:
+    def _similarity(self, tracks: list[Track], own: Float64) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""
         similarity = Similarity(
             Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT)
         )
         has = np.any(own != 0, axis=1)
-        two = seen_at_once & has[:, None] & has[None]
-        if two.any():
-            similarity.different.add((own @ own.T)[two], 0.5)
+        cameras: dict[int, list[int]] = {}
+        for i, track in enumerate(tracks):
+            if has[i]:
+                cameras.setdefault(track.camera, []).append(i)
+        for rows in cameras.values():
+            two = apart([tracks[i] for i in rows])
+            if two.any():
+                similarity.different.add((own[rows] @ own[rows].T)[two], 0.5)
         return similarity
 
 
 def apart(tracks: list[Track]) -> NDArray[np.bool_]:
-    """(N, N) which tracks one camera has seen at once, so that they are two people."""
-    camera = np.array([track.camera for track in tracks])
+    """(N, N) which of one camera's tracks it has seen at once, so that they are two people."""
     first = np.array([track.first_ns for track in tracks])
     last = np.array([track.last_ns for track in tracks])
     meet = (first[:, None] <= last[None, :]) & (first[None, :] <= last[:, None])
     np.fill_diagonal(meet, False)
-    return np.asarray(meet & (camera[:, None] == camera[None, :]))
+    return np.asarray(meet)
