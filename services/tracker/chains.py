@@ -30,6 +30,9 @@ FIXED = 1e3
 SMALL = 256
 """So many tracks are all decided again when something contradicts; of more only those that are cut off."""
 
+LARGE_TREE = 40
+"""In a tree with more tracks who contradicts one of them is cut off, without a look for the weakest link."""
+
 STRANGE = -3.0
 """Two stays at once in different views are not one person's where their own ratio is below this."""
 
@@ -248,7 +251,9 @@ def _cut(
                 tails[above].busy_ns.get(track.camera, -1) >= track.first_ns
                 or (track.pinned and track.pinned != tails[above].identity)
             )
-            if stranger:
+            if (stranger or clash.any()) and len(others) > LARGE_TREE:
+                weakest = column
+            elif stranger:
                 weakest = trees.weakest(trees.path(column))
             elif clash.any():
                 weakest = trees.weakest_between(column, int(others[clash][0]))
@@ -256,6 +261,8 @@ def _cut(
                 break
             cuts.append((int(trees.previous[weakest]), weakest))
             trees.previous[weakest] = -1
+            if weakest == column:
+                continue
             for member in members.pop(above, []):
                 members.setdefault(trees.root(member), []).append(member)
         members.setdefault(above, []).append(column)

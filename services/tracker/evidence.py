@@ -83,9 +83,12 @@ class Evidence:
         linked = rows == previous[columns]
         # A link that was made teaches as much as its looks, not its place, make it certain.
         links = linked / (1 + np.exp(-alike[rows, places]))
-        ways = Ways.of(ends, sizes_px)
+        used, at = np.unique(np.concatenate([rows, columns + t]), return_inverse=True)
+        earlier, later = at[: len(rows)], at[len(rows) :]
         terms = {name: value[rows, places] for name, value in looks.items()}
-        terms |= self.topology.ratios(ways, rows, columns + t, links)
+        if len(rows):
+            ways = Ways.of([ends[each] for each in used], sizes_px)
+            terms |= self.topology.ratios(ways, earlier, later, links)
         terms[BEFORE] = linked * LOYALTY
         total = np.full((t + n, n), -np.inf)
         total[rows, columns] = np.sum(list(terms.values()), axis=0)

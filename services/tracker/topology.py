@@ -41,6 +41,9 @@ NEAREST = 3.0
 STAY_S, LEAVE_S = 5.0, 1.0
 """Mean time after which people lost within the picture, and at its border, are found in the same camera."""
 
+MOST_NEIGHBOURS = 6
+"""Cameras that are looked at for everybody who appears in one, where there is too much to look at."""
+
 FIRST_MOVES = 0.5
 """Moves between any two cameras that count before any is known."""
 
@@ -102,10 +105,10 @@ class Topology:
         self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp], links: Float64
     ) -> dict[str, Float64]:
         a, b = ways.camera[earlier], ways.camera[later]
-        both, of = np.unique(
-            np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1), axis=0, return_inverse=True
-        )
-        pairs = [(int(low), int(high)) for low, high in both]
+        cameras, place = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), return_inverse=True)
+        low, high = place.reshape(2, -1)
+        both, of = np.unique(low * len(cameras) + high, return_inverse=True)
+        pairs = [(int(cameras[each // len(cameras)]), int(cameras[each % len(cameras)])) for each in both]
         known = Knowledge([self.passages.get(pair) or Passage() for pair in pairs], of.ravel())
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         at_once = gap_s < -TOUCH_S
@@ -167,8 +170,14 @@ class Topology:
         passage.learn(gap_s, crossing.lesson())
 
     def connected(self) -> set[tuple[int, int]]:
-        """Pairs of cameras, in both orders, between which people have been seen to go."""
-        return {pair for a, b in self.passages for pair in ((a, b), (b, a))}
+        """Pairs of cameras, in both orders, between which people have been seen to go most."""
+        ways: dict[int, list[tuple[float, int]]] = {}
+        for (a, b), passage in self.passages.items():
+            links = passage.at_once + passage.in_turn
+            ways.setdefault(a, []).append((-links, b))
+            ways.setdefault(b, []).append((-links, a))
+        most = ((a, b) for a, others in ways.items() for _, b in sorted(others)[:MOST_NEIGHBOURS])
+        return {pair for a, b in most for pair in ((a, b), (b, a))}
 
     def next_cameras(self, camera: int) -> list[Expected]:
         """Where people who left this camera were seen next, the most probable first; empty before any was."""
