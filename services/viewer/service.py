@@ -23,7 +23,7 @@ from shared.endpoints import Endpoints
 from shared.errors import ConfigError, StorageError
 from shared.feed import EVERYONE, FeedSubscriber
 from shared.health import Health, described
-from shared.messages import End, Followed, Frame, Message, Tracks
+from shared.messages import End, Followed, Frame, FrameStamp, Message, Tracks
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class ViewerService:
             )
             for camera, each in cameras.items()
         }
-        self._ends: dict[int, str] = {}
+        self._ends: dict[int, End] = {}
         self._settled: set[int] = set()
         self._arrived_s = dict.fromkeys(cameras, 0.0)
         self._failure: StorageError | None = None
@@ -136,13 +136,16 @@ class ViewerService:
         camera = message.stamp.camera
         if isinstance(message, Frame):
             self._arrived_s[camera] = time.monotonic()
-            self._ends.pop(camera, None)
-            self._settled.discard(camera)
+            end = self._ends.get(camera)
+            # The two feeds do not keep step: the end may overtake the last frames.
+            if end is not None and _after(message.stamp, end.stamp):
+                del self._ends[camera]
+                self._settled.discard(camera)
             self._show(self._pairings[camera].add_frame(message))
         elif isinstance(message, Tracks):
             self._show(self._pairings[camera].add_tracks(message))
         else:
-            self._ends[camera] = message.reason
+            self._ends[camera] = message
 
     def _show(self, shown: list[Shown]) -> None:
         for each in shown:
@@ -153,13 +156,13 @@ class ViewerService:
 
     def _settle(self) -> None:
         now_s = time.monotonic()
-        for camera, reason in self._ends.items():
+        for camera, end in self._ends.items():
             if camera not in self._settled and now_s - self._arrived_s[camera] > SETTLE_S:
                 self._settled.add(camera)
                 self._show(self._pairings[camera].flush())
-                self._scene.end(camera, reason)
+                self._scene.end(camera, end.reason)
                 if self._recorder is not None:
-                    self._recorder.end(camera, reason)
+                    self._recorder.end(camera, end.reason)
                 self._news = True
 
     def _record(self) -> bool:
@@ -233,6 +236,11 @@ class ViewerService:
             self._frames.close()
             self._live.close()
             self._context.term()
+
+
+def _after(stamp: FrameStamp, other: FrameStamp) -> bool:
+    """Whether a frame of a camera comes after another one, or belongs to another session."""
+    return stamp.session != other.session or stamp.frame_index > other.frame_index
 
 
 def run(

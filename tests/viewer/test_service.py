@@ -191,6 +191,18 @@ def test_frames_whose_tracks_never_came_are_recorded_without(pipeline: Pipeline,
     assert len(_read(path)) == 20
 
 
+def test_the_end_may_overtake_the_last_frames(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = tmp_path / "run.mp4"
+    running = Running(pipeline, path)
+    for index in range(10):
+        pipeline.send_frame(index)
+    pipeline.send_end(20)
+    for index in range(10, 20):
+        pipeline.send_frame(index)
+    running.finish()
+    assert len(_read(path)) == 20
+
+
 def test_garbage_on_both_feeds_is_passed_over(pipeline: Pipeline, tmp_path: Path) -> None:
     path = tmp_path / "run.mp4"
     running = Running(pipeline, path)
