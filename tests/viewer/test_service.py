@@ -114,7 +114,7 @@ class Running:
             except TrackingError as error:
                 self.error = error
 
-        self.thread = threading.Thread(target=run)
+        self.thread = threading.Thread(target=run, daemon=True)  # a failure must not hold up the end
         self.thread.start()
         wait_until(pipeline.watched, "the viewer subscribed")
 
