@@ -53,8 +53,6 @@ SHRINK = 0.75
 SMALLEST_INPUT_PX = 256
 """A picture that does not fit into memory is made smaller by that much again and again, down to this."""
 
-MORE_ROUNDS = 4
-
 
 class FasterRcnnDetector:
     """People by FasterRCNN ResNet50 FPN V2.

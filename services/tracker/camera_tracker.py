@@ -172,7 +172,6 @@ class CameraTracker:
             track = self._track_of.get(tree)
             if track is None:
                 track = Track(next_id + len(started), self.camera, tag[FIRST_NS], state[SCORE])
-                track.hits = 0
                 track.confirmed = True
                 self._track_of[tree] = track
                 self._id_of[tree] = track.track_id

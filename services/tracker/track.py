@@ -45,10 +45,8 @@ class Track:
         "count",
         "doubt",
         "doubtful",
-        "evidence",
         "first_ns",
         "fresh",
-        "hits",
         "identity",
         "last_ns",
         "open",
@@ -69,8 +67,6 @@ class Track:
         self.camera = camera
         self.first_ns = self.last_ns = t_ns
         self.score = score
-        self.hits = 1
-        self.evidence = score
         self.confirmed = False
         self.open = True
         self.identity = 0
@@ -91,12 +87,10 @@ class Track:
         """Another detection."""
         self.last_ns = t_ns
         self.score = score
-        self.hits += 1
         seen_ns = self.seen_ns
         if len(seen_ns) > 1 and (t_ns - seen_ns[1]) * 1e-9 > FRESH_S:
             del seen_ns[0]
         seen_ns.append(t_ns)
-        self.evidence += score
 
     def walk(self, t_ns: int, point: tuple[float, float, float, float, float]) -> None:
         """Another point (x, y, vx, vy, h) of the way; the last one is always kept up to date."""
@@ -127,7 +121,6 @@ class Track:
     def rewind(self, t_ns: int) -> None:
         """Take back what was seen at t_ns and later, but for the first time."""
         kept = [at_ns for at_ns in self.seen_ns if at_ns < t_ns]
-        self.hits -= len(self.seen_ns) - len(kept)
         self.seen_ns = kept or [self.first_ns]
         self.last_ns = self.seen_ns[-1]
         self.way = [point for point in self.way if point[0] < t_ns * 1e-9 - 1e-6] or self.way[:1]
@@ -160,7 +153,6 @@ class Track:
     def successor(self, track_id: int, t_ns: int, score: float) -> Track:
         """The track of whoever is under this one since the doubt began."""
         track = Track(track_id, self.camera, t_ns, score)
-        track.evidence = self.evidence
         for held in self.doubtful:
             track.embed(*held)
         self.doubt, self.doubtful = 0.0, []
