@@ -43,8 +43,8 @@ BUSY_TRACKS = 200
 NEWCOMERS_S = 1.0
 """Longest wait for a first decision, where there are many times more."""
 
-RIPE_WEIGHT = 2.0
-RIPE_S = 2.0
+RIPE_WEIGHT = 0.3
+RIPE_S = 0.3
 """A track gets an identity with this much quality of embeddings, or at this age."""
 
 

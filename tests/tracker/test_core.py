@@ -97,8 +97,16 @@ def test_two_who_look_different_are_two_people() -> None:
     assert set(final(results).values()) == {1, 2}
 
 
-def test_an_identity_is_undecided_at_first_and_then_assigned_for_the_whole_track() -> None:
+def test_an_identity_is_shown_as_soon_as_there_is_a_first_description() -> None:
     _, results = tracked(walk(1, 1, range(0, 30)))
+    shown = [int(t.identity_ids[0]) for t in results if len(t.track_ids)]
+    assert set(shown) == {1}
+    assert final(results) == {1: 1}
+
+
+def test_an_identity_without_a_description_is_undecided_at_first() -> None:
+    messages = [dataclasses.replace(message, features={}) for message in walk(1, 1, range(0, 30))]
+    _, results = tracked(messages)
     shown = [int(t.identity_ids[0]) for t in results if len(t.track_ids)]
     assert shown[0] == 0 and shown[-1] == 1
     assert final(results) == {1: 1}
