@@ -18,13 +18,14 @@ from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
 from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
+from services.tracker.shadow import OWN_S, tell_apart
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 
@@ -122,8 +123,9 @@ class TrackerCore:
             self._gallery.withdraw(track)
         self._describe(camera, detections, people)
         self.counters |= self._intake.counts
+        tell_apart(camera.tracks, camera.boxes(np.arange(len(camera.tracks))), t_ns)
         for track in camera.tracks:
-            if track.confirmed and track.last_ns == t_ns:
+            if track.confirmed and track.last_ns == t_ns and track.own_s >= OWN_S:
                 self._gallery.see(track, camera.size_px)
         return self._report(camera, stamp, self._decide(t_ns), settled)
 
