@@ -183,11 +183,16 @@ class Track:
         end.way = self.way[-2:]
         return end
 
-    def forget_looks(self) -> None:
-        """Drop everything by which the person could be recognised."""
-        self.total = self.recent = None
-        self.weight, self.count, self.doubt = 0.0, 0, 0.0
-        self.doubtful, self.fresh, self.others, self.reason = [], [], {}, None
+    def forget_looks(self, kind: str = "") -> None:
+        """Drop everything by which the person could be recognised, or what is known of one kind."""
+        if kind in ("", "appearance"):
+            self.total = self.recent = None
+            self.weight, self.count, self.doubt = 0.0, 0, 0.0
+            self.doubtful, self.fresh = [], []
+        if kind:
+            self.others.pop(kind, None)
+        else:
+            self.others, self.reason = {}, None
 
     @property
     def mean(self) -> Float64 | None:
