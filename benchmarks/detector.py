@@ -15,6 +15,7 @@ throughput  frames a second through the service with 1, 4 and 16 recorded camera
 modes       a frame alone and frames in batches, on all cores, as `performance` has it.
 fairness    16 live cameras at 2 to 32 frames a second, together far more than can be served: what each
             got over its max-min fair share of what was served.
+gpu         where torch finds a GPU, all that `benchmarks/torch_networks.py` measures.
 
     python -m benchmarks.detector SHARED [--frames N] [--rounds N] [--fair-s S]
 """
@@ -22,6 +23,7 @@ fairness    16 live cameras at 2 to 32 frames a second, together far more than c
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -279,6 +281,22 @@ def measure_fairness(shared: Path, seconds: float) -> dict[str, float]:
     return {"offered_fps": sum(RATES_FPS), "served_fps": sum(served), "least_of_share": min(ratios)}
 
 
+def measure_gpu() -> dict[str, Any] | None:
+    """What `benchmarks.torch_networks` finds on this machine's GPU; None without one."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("torchvision") is None:
+        print("gpu: torch is not installed")
+        return None
+    from services.detector.torch_device import has_gpu  # noqa: PLC0415 - an optional part
+
+    if not has_gpu():
+        print("gpu: torch finds none")
+        return None
+    from benchmarks.torch_networks import measured  # noqa: PLC0415 - an optional part
+
+    print("gpu")
+    return measured()
+
+
 def main() -> None:
     """Measure, print the tables and the JSON line."""
     parser = argparse.ArgumentParser(
@@ -319,6 +337,7 @@ def main() -> None:
     print("fairness: 16 live cameras")
     fairness = measure_fairness(options.shared, options.fair_s)
     result["fairness"] = {key: round(value, 3) for key, value in fairness.items()}
+    result["gpu"] = measure_gpu()
     print(json.dumps(result))
 
 

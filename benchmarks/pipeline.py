@@ -5,7 +5,8 @@ Three measurements, each of real processes started by `tracking-system run`:
 cost     CPU seconds a frame of all processes together, from start to end of a recorded run, over the sum
          of what no such system can avoid: video decoding, JPEG encoding, JPEG decoding and the networks
          (on every frame, and on as many crops as the run embedded), each measured alone, on the same
-         frames, just before and just after the run.
+         frames, just before and just after the run.  What an installation does once, compiling networks
+         and the tracker's loops into the cache folder, is done before.
 memory   resident memory of every service in the same run, sampled all along: growth over its second half.
 latency  from capture to the live track, with live cameras that bring frames faster than the detector
          takes them: p50 and p95 of the first and of the last third.
@@ -40,6 +41,7 @@ from services.detector.quality import crop
 from services.ingest.jpeg import JpegEncoder
 from services.store.history import History
 from services.store.statistics import statistics as run_statistics
+from services.tracker.warming import warm
 from shared.config import Config
 from shared.endpoints import Endpoints
 from shared.feed import FeedSubscriber
@@ -68,6 +70,7 @@ class Recorded:
     """One recorded run.
 
     embeddings: crops that went through the network.  rss: per service, (frames done, bytes) samples.
+    service_cpu_s: per service, CPU seconds up to its last sample.
     """
 
     frames: int
@@ -75,6 +78,7 @@ class Recorded:
     wall_s: float
     embeddings: int
     rss: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    service_cpu_s: dict[str, float] = field(default_factory=dict)
 
 
 def looped(video: Path, frames: int, out: Path, fps: float | None = None) -> None:
@@ -174,11 +178,13 @@ def recorded_run(config: Path, data: Path) -> Recorded:
     began_s = time.monotonic()
     process = _start(config, data)
     rss: dict[str, list[tuple[int, int]]] = {}
+    service_cpu_s: dict[str, float] = {}
     while process.poll() is None:
         try:
             done = _frames_done(data) if (data / "tracking.db").exists() else 0
             for name, child in _services(process.pid):
                 rss.setdefault(name, []).append((done, child.memory_info().rss))
+                service_cpu_s[name] = sum(child.cpu_times()[:2])
         except Exception as error:  # noqa: BLE001 - processes end and a database begins between two looks
             print(f"(a sample was missed: {error})", file=sys.stderr)
         try:
@@ -192,7 +198,9 @@ def recorded_run(config: Path, data: Path) -> Recorded:
     with closing(History(data)) as history:
         reports = run_statistics(history).reports
         embeddings = next(r.readings.get("embeddings", 0) for r in reports if r.service == "detector")
-    return Recorded(_frames_done(data), cpu_s, time.monotonic() - began_s, int(embeddings), rss)
+    return Recorded(
+        _frames_done(data), cpu_s, time.monotonic() - began_s, int(embeddings), rss, service_cpu_s
+    )
 
 
 def growth_bytes(samples: list[tuple[int, int]]) -> float:
@@ -255,6 +263,7 @@ def main() -> None:
         for source, video in zip(options.videos, videos, strict=True):
             looped(source, each, video)
         write_config(folder / "recorded.yaml", videos, settings, "recorded")
+        warm()
         before = measure_parts(videos, config)
         run = recorded_run(folder / "recorded.yaml", folder / "recorded")
         after = measure_parts(videos, config)
@@ -279,6 +288,8 @@ def report(
     for title, value in (*parts.items(), ("embed_ms", embed_ms), ("unavoidable", unavoidable_ms)):
         print(f"  {title:18} {value:8.2f}")
     print(f"  {'whole pipeline':18} {whole_ms:8.2f}   ratio {whole_ms / unavoidable_ms:.3f}")
+    for name, cpu_s in sorted(run.service_cpu_s.items()):
+        print(f"    {name:16} {cpu_s * 1000 / run.frames:8.2f}")
     print("memory: resident MiB at the half and at the end, growth over the second half")
     growth = {}
     for name, samples in sorted(run.rss.items()):
@@ -304,6 +315,9 @@ def report(
                 "cpu_ms_per_frame": round(whole_ms, 2),
                 "unavoidable_ms_per_frame": round(unavoidable_ms, 2),
                 "cost_ratio": round(whole_ms / unavoidable_ms, 3),
+                "cpu_ms_per_frame_by_service": {
+                    name: round(cpu_s * 1000 / run.frames, 2) for name, cpu_s in run.service_cpu_s.items()
+                },
                 "rss_growth_second_half": {name: round(value, 4) for name, value in growth.items()},
                 "latency_p50_ms": [round(quantile(third, 0.5), 1) for third in thirds],
                 "latency_p95_ms": [round(quantile(third, 0.95), 1) for third in thirds],

@@ -233,6 +233,29 @@ def seed(folder: Path, scale: Scale) -> None:
     torch.save(seeded_embedder(noise_pictures(8, 256, 128)).state_dict(), folder / "resnet50.pth")
 
 
+def measured(
+    device: str = "auto", precision: str = "auto", models: Path | None = None, *, quick: bool = False
+) -> dict[str, Any]:
+    """Measure everything and print its tables; the figures."""
+    scale = QUICK if quick else Scale()
+    with tempfile.TemporaryDirectory(prefix="torch-networks-") as folder:
+        if models is None:
+            seed(Path(folder), scale)
+        bench = Bench(scale, device, precision, models or Path(folder))
+        name = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "the CPU"
+        print(f"{name}, torch {torch.__version__}, torchvision {torchvision.__version__}")
+        result: dict[str, Any] = {"device": name, "quick": quick}
+        for title, measure in (
+            ("detector", measure_detector),
+            ("embedder", measure_embedder),
+            ("stages", measure_stages),
+            ("service", measure_service),
+        ):
+            print(title)
+            result[title] = measure(bench)
+    return result
+
+
 def main() -> None:
     """Measure, print the tables and the JSON line."""
     parser = argparse.ArgumentParser(
@@ -245,23 +268,8 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: that it runs, not how fast")
     options = parser.parse_args()
-    scale = QUICK if options.quick else Scale()
-    with tempfile.TemporaryDirectory(prefix="torch-networks-") as folder:
-        if options.models is None:
-            seed(Path(folder), scale)
-        bench = Bench(scale, options.device, options.precision, options.models or Path(folder))
-        name = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "the CPU"
-        print(f"{name}, torch {torch.__version__}, torchvision {torchvision.__version__}")
-        result: dict[str, Any] = {"benchmark": "torch_networks", "device": name, "quick": options.quick}
-        for title, measure in (
-            ("detector", measure_detector),
-            ("embedder", measure_embedder),
-            ("stages", measure_stages),
-            ("service", measure_service),
-        ):
-            print(title)
-            result[title] = measure(bench)
-    print(json.dumps(result))
+    result = measured(options.device, options.precision, options.models, quick=options.quick)
+    print(json.dumps({"benchmark": "torch_networks", **result}))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from typing import Any
 import msgpack
 import zmq
 
-from shared.codec import decode, encode, shown, unpack_header
+from shared.codec import decode, encode
 from shared.errors import LinkError, MessageError, TrackingError
 from shared.messages import PROTOCOL_VERSION, Message
+from shared.packing import shown, unpack_header
 from shared.sockets import open_socket
 
 MOST_AT_ONCE = 64

@@ -99,10 +99,6 @@ class SendWindow(Generic[T]):
         self.limit = max(self.limit, limit)
         return news
 
-    def go_back(self) -> None:
-        """Send again everything that has not arrived."""
-        self._sent = self.arrived
-
     def sendable(self) -> Iterator[tuple[int, T]]:
         """Messages that may be sent now, in order; each counts as sent once it is taken."""
         while self._sent < min(self.limit, self.next):

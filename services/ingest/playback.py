@@ -22,7 +22,6 @@ class Playback:
     """Fills a buffer from an open recording; `run` is the body of the capturing thread.
 
     start_ns: capture time of the first frame, UTC nanoseconds (not used in real time).
-    first_index: frames before this one are passed over without being decoded into pictures.
     real_time: None, or the limit of frames a second at which the recording is played as a live camera.
     """
 
@@ -36,7 +35,6 @@ class Playback:
         stats: StreamStats,
         clock: Clock,
         start_ns: int = 0,
-        first_index: int = 0,
         real_time: RateLimit | None = None,
     ) -> None:
         self._title = title
@@ -46,7 +44,6 @@ class Playback:
         self._stats = stats
         self._clock = clock
         self._start_ns = start_ns
-        self._first_index = first_index
         self._real_time = real_time
         self._stopping = threading.Event()
 
@@ -76,8 +73,6 @@ class Playback:
         self._stats.fps = self._source.fps
         while not self._stopping.is_set() and self._source.grab():
             index += 1
-            if index < self._first_index:
-                continue
             t_ns = self._start_ns + self._source.position_ns
             if self._real_time is not None:
                 if begin_s is None:

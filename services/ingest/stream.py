@@ -68,7 +68,6 @@ class VideoStream:
         self._pool = FramePool(capacity + _IN_HAND)
         self._buffer = FrameBuffer(capacity, newest_wins=self._live)
         self._stats = StreamStats()
-        self._first_index = 0
         self._capture: Playback | LiveCapture | None = None
         self._thread: threading.Thread | None = None
 
@@ -76,12 +75,6 @@ class VideoStream:
     def live(self) -> bool:
         """Whether the newest frame wins; else every frame is delivered once."""
         return self._live
-
-    def skip_to(self, index: int) -> None:
-        """Before the start: deliver only frames from `index` on, numbered and timed as if all were."""
-        if self._capture is not None:
-            raise RuntimeError("skip_to comes before start")
-        self._first_index = index
 
     def start(self) -> None:
         """Open a recording, or begin to seek a camera, and start to capture.
@@ -102,7 +95,6 @@ class VideoStream:
                 stats=self._stats,
                 clock=self._clock,
                 start_ns=self._camera.start_ns or 0,
-                first_index=self._first_index,
                 real_time=RateLimit(self._config.target_fps) if self._live else None,
             )
         else:

@@ -11,16 +11,13 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.store.identity_changes import forget, merge
+from services.store.rows import SessionRow, SightingRow, TrackRow
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
-
-SIGHTING_GAP_NS = 5_000_000_000
-"""A person not observed for longer than this begins a new sighting."""
 
 PIXEL_UNITS = 100
 SCORE_UNITS = 10_000
@@ -33,56 +30,6 @@ _DIGITS = 19
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Session:
-    key: int
-    first_ns: int
-    last_ns: int
-    frames: int
-    ended: str | None
-    detail: str
-    announced_frames: int | None
-
-
-@dataclass(slots=True)
-class _Sighting:
-    first_ns: int
-    last_ns: int
-    box: list[int]
-    score: int
-
-
-@dataclass(slots=True)
-class _Track:
-    """A track's row; `sightings` holds its newest stored sighting and those begun since."""
-
-    session_key: int
-    camera: int
-    identity: int | None
-    first_ns: int
-    last_ns: int
-    frames: int
-    sightings: list[_Sighting]
-    decision: int = 0
-    stored_identity: int | None = None
-
-    def show(self, t_ns: int) -> None:
-        self.first_ns = min(self.first_ns, t_ns)
-        self.last_ns = max(self.last_ns, t_ns)
-
-    def observe(self, t_ns: int, box: list[int], score: int) -> None:
-        self.frames += 1
-        newest = self.sightings[-1] if self.sightings else None
-        if newest is None or t_ns > newest.last_ns + SIGHTING_GAP_NS:
-            self.sightings.append(_Sighting(t_ns, t_ns, box, score))
-        elif t_ns >= newest.last_ns:  # a clock set back leaves the sighting as it was
-            newest.last_ns, newest.box, newest.score = t_ns, box, score
-
-    def assign(self, identity: int, decision: int) -> None:
-        if decision >= self.decision:
-            self.identity, self.decision = identity if identity > 0 else None, decision
-
-
 class Batch:
     """The messages of one transaction; `add` them in order, then `flush`.
 
@@ -92,8 +39,8 @@ class Batch:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._positions: dict[tuple[int, int], int] = {}
-        self._sessions: dict[tuple[int, int], _Session] = {}
-        self._tracks: dict[int, _Track | None] = {}
+        self._sessions: dict[tuple[int, int], SessionRow] = {}
+        self._tracks: dict[int, TrackRow | None] = {}
         self._identities: set[int] = set()
         self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
         self._observations: list[tuple[int, ...]] = []
@@ -214,7 +161,7 @@ class Batch:
                     (number, identity, decision),
                 )
 
-    def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, _Session]:
+    def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, SessionRow]:
         """The new frame's key, or None where this frame is already stored, and its session."""
         session = self._session(stamp)
         cursor = self._connection.execute(
@@ -231,7 +178,7 @@ class Batch:
         session.ended, session.detail, session.announced_frames = None, "", None
         return cursor.lastrowid, session
 
-    def _add_rows(self, frame: int, session: _Session, message: Tracks) -> None:
+    def _add_rows(self, frame: int, session: SessionRow, message: Tracks) -> None:
         stamp = message.stamp
         rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
         rows[:, 0] = message.track_ids
@@ -257,7 +204,7 @@ class Batch:
                 self._assign(track, identity, message.decision)
             self._observations.append((frame, *row))
 
-    def _assign(self, track: _Track, identity: int, decision: int) -> None:
+    def _assign(self, track: TrackRow, identity: int, decision: int) -> None:
         track.assign(identity, decision)
         if identity > 0:
             self._identities.add(identity)
@@ -268,9 +215,9 @@ class Batch:
             identity = self._replaced[identity]
         return identity
 
-    def _new_track(self, number: int, session: _Session, stamp: FrameStamp) -> _Track:
+    def _new_track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow:
         """A track that was not known, with the identity that was decided before its first row came."""
-        track = _Track(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
+        track = TrackRow(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
         self._tracks[number] = track
         row = self._connection.execute(
             "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
@@ -281,12 +228,12 @@ class Batch:
             self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
         return track
 
-    def _track(self, number: int) -> _Track | None:
+    def _track(self, number: int) -> TrackRow | None:
         if number not in self._tracks:
             self._tracks[number] = self._stored_track(number)
         return self._tracks[number]
 
-    def _stored_track(self, number: int) -> _Track | None:
+    def _stored_track(self, number: int) -> TrackRow | None:
         row = self._connection.execute(
             "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames, decision "
             "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
@@ -295,7 +242,7 @@ class Batch:
         if row is None:
             return None
         session_key, camera, identity, first_ns, last_ns, frames, decision = row
-        track = _Track(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
+        track = TrackRow(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
         newest = self._connection.execute(
             "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
             "ORDER BY first_ns DESC LIMIT 1",
@@ -303,10 +250,10 @@ class Batch:
         ).fetchone()
         if newest is not None:
             first_ns, last_ns, *box, score = newest
-            track.sightings.append(_Sighting(first_ns, last_ns, box, score))
+            track.sightings.append(SightingRow(first_ns, last_ns, box, score))
         return track
 
-    def _session(self, stamp: FrameStamp) -> _Session:
+    def _session(self, stamp: FrameStamp) -> SessionRow:
         key = (stamp.camera, stamp.session)
         session = self._sessions.get(key)
         if session is None:
@@ -323,7 +270,7 @@ class Batch:
                 "FROM sessions WHERE camera = ? AND session = ?",
                 key,
             ).fetchone()
-            session = self._sessions[key] = _Session(*row)
+            session = self._sessions[key] = SessionRow(*row)
         return session
 
     def _add_end(self, message: End) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
-from services.store import identity_changes, retention
+from services.store import retention
 from services.store.batch import Batch, position, store_report
 from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
@@ -112,17 +112,6 @@ class DatabaseManager:
                 self._empty_log()
                 break
         return erased
-
-    def forget(self, identity: int) -> bool:
-        """Erase a person entirely; False where there is no such person.
-
-        What the tracker remembers is the tracker's: its checkpoint's `state` and what it sends from now
-        on are stored as they come, so let it forget first.
-        """
-        with self._writing():
-            known = identity_changes.forget(self._connection, identity)
-        self._empty_log()
-        return known
 
     def close(self) -> None:
         """Close the database; the second time does nothing."""

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from services.store.batch import PIXEL_UNITS, SCORE_UNITS, SIGHTING_GAP_NS
+from services.store.batch import PIXEL_UNITS, SCORE_UNITS
 from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_reader, storage_errors
+from services.store.rows import SIGHTING_GAP_NS
 from shared.config import CameraConfig
 from shared.messages import Checkpoint
 

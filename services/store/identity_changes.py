@@ -22,11 +22,8 @@ def merge(connection: sqlite3.Connection, identity: int, other: int) -> None:
     connection.execute("DELETE FROM identities WHERE identity = ?", (other,))
 
 
-def forget(connection: sqlite3.Connection, identity: int) -> bool:
-    """Erase a person: tracks, observations, sightings, name, decisions and appearance.
-
-    Returns whether there was such a person.
-    """
+def forget(connection: sqlite3.Connection, identity: int) -> None:
+    """Erase a person: tracks, observations, sightings, name, decisions and appearance."""
     tracks = connection.execute(
         "SELECT track, session_key, first_ns, last_ns FROM tracks WHERE identity = ?", (identity,)
     ).fetchall()
@@ -40,5 +37,4 @@ def forget(connection: sqlite3.Connection, identity: int) -> bool:
     connection.execute("DELETE FROM sightings WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM tracks WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM events WHERE identity = ?", (identity,))
-    known = connection.execute("DELETE FROM identities WHERE identity = ?", (identity,)).rowcount
-    return bool(known)
+    connection.execute("DELETE FROM identities WHERE identity = ?", (identity,))

@@ -41,6 +41,11 @@ def _folder() -> str:
 _FOLDER = _folder()
 
 
+def kept() -> bool:
+    """Whether machine code of these sources has been kept before, so that nothing has to be compiled."""
+    return bool(_FOLDER) and any(Path(_FOLDER).rglob("*.nbi"))
+
+
 def compiled(function: Function) -> Function:
     """Compile a function of numbers and arrays when it is first called; exact floating point, one thread."""
     before = _numba.CACHE_DIR

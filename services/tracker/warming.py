@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from services.tracker.camera_tracker import CameraTracker, Detections
+from services.tracker.compiled import kept
+
+log = logging.getLogger(__name__)
 
 
 def warm() -> None:
     """Track two people for a few frames that nobody sees."""
+    if not kept():
+        log.info("compiling the tracker's loops for this processor: once, it takes some 15 to 40 seconds")
     tracker = CameraTracker(0, 1.0, 0.1)
     walk = np.array([[100.0, 100.0, 150.0, 220.0], [400.0, 100.0, 450.0, 220.0]])
     for frame in range(6):

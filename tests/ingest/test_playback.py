@@ -21,21 +21,12 @@ def live_file(
     return VideoStream(camera, Config(target_fps=target_fps), clock=clock, source=recording)
 
 
-def test_skipped_frames_are_never_decoded() -> None:
-    recording = ScriptedRecording([picture(n) for n in range(20)])
-    stream = VideoStream(CameraConfig(1, "ignored"), Config(), source=recording)
-    stream.skip_to(15)
-    with stream:
-        assert [frame.index for frame in stream] == [15, 16, 17, 18, 19]
-    assert recording.decoded == 5
-    assert recording.closed
-
-
 def test_frames_that_cannot_be_decoded_and_frames_that_are_missing_are_counted() -> None:
     recording = ScriptedRecording([picture(0), None, picture(2)], missing=4)
     with VideoStream(CameraConfig(1, "ignored"), Config(), source=recording) as stream:
         assert [frame.index for frame in stream] == [0, 2]
     assert stream.stats.corrupt == 5
+    assert recording.closed
 
 
 def test_a_recording_that_breaks_off_raises_what_happened_behind_its_last_frame() -> None:
@@ -95,9 +86,3 @@ def test_a_live_file_stops_at_once_between_two_frames() -> None:
     stream.start()
     clock.sleeper(900, 1000)
     assert stream.stop()
-
-
-def test_skipping_after_the_start_is_a_mistake() -> None:
-    stream = VideoStream(CameraConfig(1, "x"), Config(), source=ScriptedRecording([picture(0)]))
-    with stream, pytest.raises(RuntimeError, match="before start"):
-        stream.skip_to(3)

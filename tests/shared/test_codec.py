@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.codec import MAX_TEXT, decode, encode
+from shared.codec import decode, encode
 from shared.errors import MessageError
 from shared.messages import (
     PROTOCOL_VERSION,
@@ -29,6 +29,7 @@ from shared.messages import (
     People,
     Report,
 )
+from shared.packing import MAX_TEXT
 from tests.shared.samples import any_people, messages, numbered, one_of_each, people, report, same, tracks
 
 STAMP = FrameStamp(1, 2, 3, 4, 640, 480)

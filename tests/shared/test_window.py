@@ -109,7 +109,7 @@ class LossyLink(RuleBasedStateMachine):
             return
         for _ in range(self.TOTAL * 4):  # once the channel is good again, all of it arrives
             self.make_messages(self.TOTAL)
-            self.sender.go_back()
+            self.sender.unsend(self.sender.arrived)
             for seq, _ in self.sender.sendable():
                 if self.receiver.arrive(seq) is Arrival.NEXT:
                     self.delivered.append(seq)
@@ -164,7 +164,7 @@ def test_an_acknowledgement_of_what_was_never_sent_loses_nothing(
     for seq in range(3):
         window.push(seq, seq)
     window.acknowledged(durable, arrived, limit)
-    window.go_back()
+    window.unsend(window.arrived)
     assert [seq for seq, _ in window.sendable()] == [0, 1, 2]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import psutil
 import pytest
+import yaml
 
 from services.store.history import History
 from services.store.statistics import statistics
@@ -87,6 +88,13 @@ def test_a_recorded_run_ends_by_itself_with_every_frame(short: Path, tmp_path: P
     log = (data / "tracker.log").read_text()
     assert "INFO    ingest camera=2 [MainThread]" in log
     assert "Traceback" not in done.stderr + log
+
+
+def test_services_are_told_which_networks_were_found(short: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert tracking_system("run", short, "--headless", "--data", data).returncode == 0
+    told = yaml.safe_load((data / "run" / "cameras.yaml").read_text())
+    assert told["embedder"] == "person-reidentification-retail-0287"
 
 
 def test_a_camera_that_fails_is_taken_out_and_the_others_finish(

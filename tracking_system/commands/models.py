@@ -32,7 +32,7 @@ examples:
   tracking-system models list
   tracking-system models pull                            what a run on this machine uses
   tracking-system models pull person-detection-0202
-  tracking-system models check --set family=torch        load what a run would use
+  tracking-system models check --set family=torch        load what a run would use, and name it
 """
 
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="all networks, and where they are")
     pulling = actions.add_parser("pull", help="fetch a network's weights into the cache")
     pulling.add_argument("name", metavar="NAME", nargs="?", help="the network (default: what a run uses)")
-    checking = actions.add_parser("check", help="load the networks that a run would use")
+    checking = actions.add_parser("check", help="load the networks that a run would use, and name them")
     checking.add_argument("--config", metavar="FILE", type=Path, help="the YAML file of the run")
     for each in (listing, pulling, checking):
         add_settings(each)
@@ -58,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.config is None
             else setup_of(arguments, arguments.config).config
         )
-        build(config)
+        networks = build(config)
         describers(config)
+        print(f"detector {networks.detector.name}\nembedder {networks.embedder.name}")
         return 0
     config = settings_of(arguments)
     if arguments.action == "list":

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,10 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
     with held(data):
         logs.configure("run", data, setup.config.log_level)
         snapshot = write_snapshot(setup, data)
-        _check_models(snapshot)
+        # What was chosen is named, so that no service looks again for what is not to be had.
+        detector, embedder = _checked_models(snapshot)
+        setup = replace(setup, config=replace(setup.config, detector=detector, embedder=embedder))
+        snapshot = write_snapshot(setup, data)
         local_run = LocalRun(setup, snapshot, data, window=window, record=record)
         with Progress(data, totals) as progress:
             code = local_run.run(progress)
@@ -111,13 +115,15 @@ def _check_record(record: Path | None) -> None:
         raise ConfigError(f"--record {record}: there is no folder {record.absolute().parent}")
 
 
-def _check_models(snapshot: Path) -> None:
-    """Have the networks on this machine, and loadable, before anything starts."""
+def _checked_models(snapshot: Path) -> tuple[str, str]:
+    """Have the networks on this machine, and loadable, before anything starts; the detector and embedder."""
     log.info("checking the networks")
     command = (*python_command(), "models", "check", "--config", str(snapshot))
-    code = subprocess.run(command, env=child_environment(), check=False).returncode
-    if code:
+    done = subprocess.run(command, env=child_environment(), check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
         raise TrackingError("the networks cannot be used, see above")
+    named = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    return named["detector"], named["embedder"]
 
 
 def _tell(local_run: LocalRun, data: Path, code: int) -> None:
