@@ -46,6 +46,7 @@ from services.detector.embedding_policy import APPEARANCE, EmbeddingPolicy
 from services.detector.failure import FrameFailure
 from services.detector.families import build
 from services.detector.family import Detections, Embedder
+from services.detector.light import parts
 from services.detector.picture import Image
 from services.detector.quality import crop, visibility
 from shared.config import Config
@@ -107,7 +108,7 @@ def measure_accuracy(shared: Path, detector: str) -> dict[str, float]:
                 sure = one.boxes[one.scores >= SURE]
                 boxes = sure[visibility(sure, *size) >= APPEARANCE.lowest_visibility]
                 image = (sent if way == "alone" else seen.images)[number]
-                vectors.append(networks.embedder.embed([crop(image, box) for box in boxes]))
+                vectors.append(networks.embedder.embed(parts(image, boxes)))
             who.append(identified(boxes, seen.people[number]))
             times.append(np.full(len(boxes), given.stamp.t_ns))
         people_of, t_ns = np.concatenate(who), np.concatenate(times)
@@ -123,7 +124,7 @@ def _apart(people: list[People], sent: list[Image], embedder: Embedder) -> float
     for given, image in zip(people, sent, strict=True):
         features = given.features.get("appearance")
         if features is not None:
-            alone = embedder.embed([crop(image, box) for box in given.boxes[features.of]])
+            alone = embedder.embed(parts(image, given.boxes[features.of]))
             far = max(far, float(np.abs(alone - features.vectors).max()))
     return far
 

@@ -38,6 +38,9 @@ Float64 = NDArray[np.float64]
 MEET_MM = 250.0
 """Rays of one person pass their common point nearer than this, in the median: half a person's breadth."""
 
+SAME_BODY = 0.5
+"""Share of the smaller of two boxes that lies in the other, where they show one body."""
+
 FEWEST_FRAMES = 10
 """Shorter tracks are not asked who they are."""
 
@@ -96,11 +99,16 @@ def lenses(path: Path) -> list[Lens]:
 
 @dataclass(slots=True)
 class Sight:
-    """One track.  camera: from 1.  rays: frame index -> (3,) direction.  said: way -> identity -> frames."""
+    """One track.
+
+    camera: from 1.  rays: frame index -> (3,) direction.  boxes: frame index -> (4,) pixels.
+    said: way -> identity -> frames.
+    """
 
     camera: int
     track: int
     rays: dict[int, Float64]
+    boxes: dict[int, Float64]
     said: dict[str, Counter[int]]
 
     def identity(self, way: str) -> int:
@@ -120,9 +128,10 @@ def sights(told: Tracked, cameras: list[Lens]) -> list[Sight]:
             for row, identity in enumerate(told.identities(frame, way)):
                 if frame.observed[row]:
                     track = int(frame.track_ids[row])
-                    new = Sight(camera, track, {}, {each: Counter() for each in WAYS})
+                    new = Sight(camera, track, {}, {}, {each: Counter() for each in WAYS})
                     sight = found.setdefault(track, new)
                     sight.rays[frame.stamp.frame_index] = rays[row]
+                    sight.boxes[frame.stamp.frame_index] = frame.boxes[row].astype(np.float64)
                     sight.said[way][identity] += 1
     return [each for each in found.values() if len(each.rays) >= FEWEST_FRAMES]
 
@@ -163,6 +172,17 @@ def people(found: list[Sight], cameras: list[Lens]) -> list[list[Sight]]:
     return chosen
 
 
+def two_people(one: Sight, other: Sight) -> bool:
+    """Whether one camera has seen both at once, and not one upon the other."""
+    frames = sorted(one.boxes.keys() & other.boxes.keys())
+    if one.camera != other.camera or not frames:
+        return False
+    a, b = (np.stack([each.boxes[frame] for frame in frames]) for each in (one, other))
+    sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
+    areas = np.minimum(*((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (a, b)))
+    return float(np.median(sides.prod(axis=1) / areas)) < SAME_BODY
+
+
 def _complete(groups: list[list[Sight]], left: list[Sight], cameras: list[Lens]) -> None:
     """Add further tracks of the same people: each to those whose rays its own meets best, if at all."""
     for each in left:
@@ -173,7 +193,7 @@ def _complete(groups: list[list[Sight]], left: list[Sight], cameras: list[Lens])
                 if other.camera != each.camera and len(other.rays.keys() & each.rays.keys()) >= FEWEST_FRAMES:
                     meeting[other.camera] = other
             # Two rays alone pass each other nearly as often as they meet.
-            if len(meeting) > 1:
+            if len(meeting) > 1 and not any(two_people(each, other) for other in group):
                 fits.append((apart_mm([*meeting.values(), each], cameras), number))
         if fits and min(fits)[0] < MEET_MM:
             groups[min(fits)[1]].append(each)

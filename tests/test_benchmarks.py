@@ -28,7 +28,9 @@ def sight(camera: int, track: int, places_mm: list[list[float]]) -> Sight:
     eye = CAMERAS[camera - 1]
     seen = (np.array(places_mm) - eye.centre) @ eye.turn.T @ eye.matrix.T
     rays = eye.ray(seen[:, :2] / seen[:, 2:])
-    return Sight(camera, track, dict(enumerate(rays)), {"settled": Counter({1: 1})})
+    x, y = (seen[:, :2] / seen[:, 2:]).T
+    boxes = dict(enumerate(np.stack([x - 50, y - 100, x + 50, y + 100], axis=1)))
+    return Sight(camera, track, dict(enumerate(rays)), boxes, {"settled": Counter({1: 1})})
 
 
 def test_tracks_of_one_person_in_several_cameras_are_found_by_the_calibration_alone() -> None:

@@ -14,8 +14,9 @@ from services.detector.embedding_policy import EmbeddingPolicy
 from services.detector.failure import FrameFailure
 from services.detector.family import Describer, Detections, Embedder, PersonDetector, Sighting
 from services.detector.flow import person_flow
+from services.detector.light import parts, power, relit
 from services.detector.picture import Picture, pixels
-from services.detector.quality import crop_qualities, part
+from services.detector.quality import crop_qualities
 from shared.config import Config
 from shared.messages import Features, Float32, Frame, FrameStamp, Int32, People
 
@@ -149,7 +150,10 @@ class FeatureExtractor:
         seen = frame.stamp.t_ns, found.boxes, found.scores, width, height
         chosen = {kind: policy.choose(*seen, stretch=stretch) for kind, policy in state.describing.items()}
         # Faces and clothing are looked at in memory, and only where somebody is to be looked at.
-        image = pixels(picture) if any(len(rows) for rows, _ in chosen.values()) else None
+        image = None
+        if any(len(rows) for rows, _ in chosen.values()):
+            image = pixels(picture)
+            image = relit(image, power(image))
         sightings = {
             kind: (
                 rows,
@@ -160,7 +164,7 @@ class FeatureExtractor:
             for kind, (rows, visible) in chosen.items()
         }
         rows, visible = state.policy.choose(*seen, stretch=stretch)
-        crops = [part(picture, found.boxes[row]) for row in rows]
+        crops = parts(picture, found.boxes[rows])
         flow = person_flow(frame.motion, found.boxes, width, height)
         return _Work(frame, found, flow, rows, crops, visible, sightings, {})
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.family import LOWEST_SCORE, Detections, detections, normalised
+from services.detector.light import power, relit
 from services.detector.picture import Image, Picture, pixels
 from shared.download import cache_folder
 from shared.errors import ModelError
@@ -174,7 +175,7 @@ def _with_image_input(model: Any) -> tuple[Any, tuple[int, int]]:
 
 
 class _Detector:
-    """What the detectors below have in common: a network, a name, the picture scaled to fit."""
+    """What the detectors below have in common: a network, a name, the picture scaled to fit and relit."""
 
     def __init__(self, network: Network, name: str) -> None:
         self.name = name
@@ -190,7 +191,8 @@ class _Detector:
         ]
 
     def _prepared(self, image: Image) -> NDArray[np.uint8]:
-        return _scaled(image, self._network.input_size)
+        scaled = np.asarray(cv2.resize(image, self._network.input_size), np.uint8)
+        return np.ascontiguousarray(relit(scaled, power(scaled)), np.uint8)[np.newaxis]
 
     def _read(self, outputs: list[NDArray[Any]], width: int, height: int) -> Detections:
         raise NotImplementedError
@@ -262,7 +264,8 @@ class YoloxDetector(_Detector):
         scale = self._scale(image.shape[1], image.shape[0])
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
         canvas = np.full((1, height, width, 3), LETTERBOX_GREY, np.uint8)
-        canvas[0, : size[1], : size[0]] = cv2.resize(image, size)
+        scaled = np.asarray(cv2.resize(image, size), np.uint8)
+        canvas[0, : size[1], : size[0]] = relit(scaled, power(scaled))
         return canvas
 
     def _read(self, outputs: list[NDArray[Any]], width: int, height: int) -> Detections:

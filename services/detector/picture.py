@@ -25,6 +25,12 @@ class RemotePicture(Protocol):
     def part(self, x0: int, y0: int, x1: int, y1: int) -> RemotePicture:
         """The part between these columns and rows of this picture; nothing is copied."""
 
+    def relit(self) -> RemotePicture:
+        """The same picture in the light that networks know, as `light.relit` has it; nothing is computed yet.
+
+        Of a whole picture; its parts are then in that light too.
+        """
+
     def sharpness(self, crops: Sequence[Any], size: tuple[int, int]) -> NDArray[np.float32]:
         """(N,) the variance of the Laplacian of each crop's lightness, scaled to `size`, width and height.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.detector.decode import LARGEST_POOL, MemoryDecoder, decode, unusable
 from services.detector.failure import FrameFailure
+from services.detector.light import GREY, SAMPLE_STEP_PX, STRONGEST, USUAL, power, relit
 from services.detector.picture import Image, Picture, RemotePicture
 from services.detector.pool import PicturePool
 from services.detector.torch_device import Lane, device_lost, out_of_memory, pinned
@@ -26,8 +27,8 @@ except ImportError:  # announced for a version to come
 
 log = logging.getLogger(__name__)
 
-GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in lightness, as OpenCV has them."""
+RGB_GREY = tuple(GREY[::-1].tolist())
+"""Weights of red, green and blue in lightness."""
 
 PROBE_SIZE = (64, 48)
 PROBE_TOLERANCE = 4.0
@@ -40,12 +41,14 @@ class TorchPicture:
 
     whole: (3, H, W) uint8 RGB of the whole picture.  box: the part, columns and rows x0, y0, x1, y1.
     source: the whole picture in memory.  ready: the mark of the lane that fills `whole`.
+    lit: whether what is read of it is brought to usual light first, as `light` has it.
     """
 
     whole: torch.Tensor
     box: tuple[int, int, int, int]
     source: Callable[[], Image]
     ready: Any = None
+    lit: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,18 +59,23 @@ class TorchPicture:
     def pixels(self) -> Image:
         """As `RemotePicture.pixels`."""
         x0, y0, x1, y1 = self.box
-        return self.source()[y0:y1, x0:x1]
+        image = self.source()
+        return relit(image[y0:y1, x0:x1], power(image)) if self.lit else image[y0:y1, x0:x1]
 
     def part(self, x0: int, y0: int, x1: int, y1: int) -> TorchPicture:
         """As `RemotePicture.part`."""
         left, top = self.box[:2]
-        return TorchPicture(self.whole, (left + x0, top + y0, left + x1, top + y1), self.source, self.ready)
+        return replace(self, box=(left + x0, top + y0, left + x1, top + y1))
+
+    def relit(self) -> TorchPicture:
+        """As `RemotePicture.relit`."""
+        return replace(self, lit=True)
 
     def sharpness(self, crops: Sequence[TorchPicture], size: tuple[int, int]) -> Float32:
         """As `RemotePicture.sharpness`."""
         with torch.inference_mode():
             small = averaged(crops, size, self.whole.device).round_()
-            grey = sum(weight * small[:, n] for n, weight in enumerate(GREY)).round_()[:, None]
+            grey = sum(weight * small[:, n] for n, weight in enumerate(RGB_GREY)).round_()[:, None]
             grey = torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="reflect")[:, 0]
             beside = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
             around = beside + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1]
@@ -98,11 +106,11 @@ def sampled(crops: Sequence[TorchPicture], size: tuple[int, int], device: torch.
     """
     width, height = size
     result = torch.empty((len(crops), 3, height, width), device=device)
-    for rows, pixels, of, (x0, y0, x1, y1) in _together(crops, device):
+    for rows, seen, (x0, y0, x1, y1) in _together(crops, device):
         left, right, share_x = _between(x0, x1, width)
         upper, lower, share_y = _between(y0, y1, height)
         share_x, share_y = share_x[:, None, :, None], share_y[:, :, None, None]
-        corner = [_taken(pixels, of, y, x) for y in (upper, lower) for x in (left, right)]
+        corner = [seen.at(y, x) for y in (upper, lower) for x in (left, right)]
         above = torch.lerp(corner[0], corner[1], share_x)
         below = torch.lerp(corner[2], corner[3], share_x)
         result[rows] = torch.lerp(above, below, share_y).permute(0, 3, 1, 2)
@@ -113,28 +121,65 @@ def averaged(crops: Sequence[TorchPicture], size: tuple[int, int], device: torch
     """As `sampled`, but each pixel is the mean of what it covers, as `cv2.INTER_AREA` has it."""
     width, height = size
     result = torch.empty((len(crops), 3, height, width), device=device)
-    for rows, pixels, of, (x0, y0, x1, y1) in _together(crops, device):
+    for rows, seen, (x0, y0, x1, y1) in _together(crops, device):
         across, x = _covered(x0, x1, width, max(crops[row].shape[1] for row in rows))
         down, y = _covered(y0, y1, height, max(crops[row].shape[0] for row in rows))
-        values = _taken(pixels, of, y, x).permute(0, 3, 1, 2)
+        values = seen.at(y, x).permute(0, 3, 1, 2)
         result[rows] = down[:, None] @ values @ across[:, None].transpose(2, 3)
     return result
 
 
-_Group = tuple[list[int], torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]
+def powers(pictures: torch.Tensor) -> torch.Tensor:
+    """(P,) what `light.power` tells of each of pictures (P, 3, H, W) uint8 RGB, without waiting for it."""
+    sample = pictures[:, :, ::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX].float().mean(dim=(2, 3))
+    lightness = sum(weight * sample[:, n] for n, weight in enumerate(RGB_GREY)) / 255
+    lightness = torch.clamp(lightness, 0.01, 0.99)
+    wanted = lightness.clamp(*USUAL)
+    exponent = (wanted.log() / lightness.log()).clamp(1 / STRONGEST, STRONGEST)
+    return torch.where(wanted == lightness, 1.0, exponent)
+
+
+def raised(values: torch.Tensor, exponents: torch.Tensor) -> torch.Tensor:
+    """Values 0-255, (P, ...) float, to the exponents (P,), as `light.relit` has it."""
+    exponents = exponents.view(-1, *[1] * (values.dim() - 1))
+    return torch.where(exponents == 1.0, values, (values / 255) ** exponents * 255)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What N crops of pictures of one size are read from.
+
+    pixels: (P, 3, H, W) uint8.  of: (N,) which of them.  exponents: (N,) that bring them to usual light.
+    """
+
+    pixels: torch.Tensor
+    of: torch.Tensor
+    exponents: torch.Tensor | None
+
+    def at(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """(N, height, width, 3) float: rows y (N, height) and columns x (N, width) of each."""
+        values = self.pixels[self.of[:, None, None], :, y[:, :, None], x[:, None, :]].float()
+        return values if self.exponents is None else raised(values, self.exponents)
+
+
+_Group = tuple[list[int], _Seen, tuple[torch.Tensor, ...]]
 
 
 def _together(crops: Sequence[TorchPicture], device: torch.device) -> Iterator[_Group]:
-    """Crops of pictures of one size: their places, the pictures (P, 3, H, W), which is whose, their boxes."""
+    """Crops of pictures of one size: their places, what they are read from, their boxes."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, crop in enumerate(crops):
         by_shape.setdefault(tuple(crop.whole.shape), []).append(number)
     for rows in by_shape.values():
         wholes = {id(crops[row].whole): crops[row].whole for row in rows}
         places = {key: place for place, key in enumerate(wholes)}
-        table = [[places[id(crops[row].whole)], *crops[row].box] for row in rows]
-        of, *box = torch.tensor(table, device=device).unbind(dim=1)
-        yield rows, torch.stack(list(wholes.values())), of, tuple(box)
+        table = [[places[id(crops[row].whole)], crops[row].lit, *crops[row].box] for row in rows]
+        of, lit, *box = torch.tensor(table, device=device).unbind(dim=1)
+        pictures = torch.stack(list(wholes.values()))
+        exponents = None
+        if any(crops[row].lit for row in rows):
+            exponents = torch.where(lit > 0, powers(pictures)[of], 1.0)
+        yield rows, _Seen(pictures, of, exponents), tuple(box)
 
 
 def _covered(
@@ -146,11 +191,6 @@ def _covered(
     begin = torch.arange(count, device=first.device)[:, None] * step
     overlap = torch.minimum(begin + step, places + 1.0) - torch.maximum(begin, places.float())
     return overlap.clamp_(min=0) / step, torch.minimum(first[:, None] + places, end[:, None] - 1)
-
-
-def _taken(pixels: torch.Tensor, of: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(N, height, width, 3) float: of the pictures `of` (N,) the pixels in rows y (N, height), columns x."""
-    return pixels[of[:, None, None], :, y[:, :, None], x[:, None, :]].float()
 
 
 def _between(

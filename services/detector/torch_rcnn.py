@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import roi_align
 
 from services.detector.torch_boxes import clipped, decoded, large, not_suppressed
+from services.detector.torch_picture import powers, raised
 
 ROUNDS = 24
 """Of suppression, before the answer says that more are needed."""
@@ -108,9 +109,9 @@ class PeopleRcnn:
         return torch.cat([people.flatten(), flags])
 
     def prepared(self, batch: torch.Tensor, size: Size) -> torch.Tensor:
-        """Pictures (B, 3, H, W) uint8 RGB as the network wants them: normalised, scaled, padded."""
-        values = (batch.float().div_(255) - self._mean) / self._deviation
-        values = functional.interpolate(values, size=size.scaled, mode="bilinear", align_corners=False)
+        """Pictures (B, 3, H, W) uint8 RGB as the network wants them: relit, normalised, scaled, padded."""
+        values = functional.interpolate(batch.float(), size=size.scaled, mode="bilinear", align_corners=False)
+        values = (raised(values, powers(batch)).div_(255) - self._mean) / self._deviation
         below, right = size.padded[0] - values.shape[2], size.padded[1] - values.shape[3]
         values = functional.pad(values, (0, right, 0, below))
         return values.to(self._precision, memory_format=torch.channels_last)

@@ -77,7 +77,7 @@ class CameraTracker:
         self.settled: list[Settled] = []
         self.t_ns: int | None = None
         self.size_px = (0, 0)
-        self.similarity = Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
+        self.similarity = _usual_similarity()
         self._track_of: dict[int, Track] = {}  # by tree, those not believed just now too
         self._leaf_of: dict[int, int] = {}  # by tree, the believed leaves after the last frame
         self._id_of: dict[int, int] = {}  # track by tree, as long as frames of it may have to be settled
@@ -287,6 +287,13 @@ class CameraTracker:
         keep = [i for i, track in enumerate(self.tracks) if track.open]
         self.tracks, self.rows = [self.tracks[i] for i in keep], self.rows[keep]
 
+    def forget_looks(self, kind: str) -> None:
+        """Drop what a network has said of these people's looks that describes nobody any more."""
+        for track in self.known():
+            track.forget_looks(kind)
+        if kind == "appearance":
+            self.similarity = _usual_similarity()
+
     def finish(self) -> None:
         """End everything: the stream is over; what was left to settle is in `settled`."""
         self.settled = self._named(self.settler.flush())
@@ -376,6 +383,11 @@ class CameraTracker:
         self.size_px = (state["size_px"][0], state["size_px"][1])
         self.similarity = Similarity.restored(state["similarity"])
         return self
+
+
+def _usual_similarity() -> Similarity:
+    """Before anything is learned."""
+    return Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
 
 
 def _step(state: list[float]) -> tuple[float, float, float, float, float]:

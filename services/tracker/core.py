@@ -6,6 +6,7 @@ give the same bytes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, replace
 from typing import Any
@@ -18,13 +19,16 @@ from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
 from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
+from services.tracker.shadow import OWN_S, tell_apart
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
-STATE_VERSION = 3
+log = logging.getLogger(__name__)
+
+STATE_VERSION = 4
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 
@@ -112,6 +116,9 @@ class TrackerCore:
         motion = np.asarray(people.camera_motion, np.float64)
         if not np.isfinite(motion).all():
             motion = np.eye(2, 3)
+        self._intake.judge_lengths(people)
+        for kind, (before, now) in self._intake.changed.items():
+            self._forget_looks(kind, before, now)
         detections = self._intake.detections(people)
         self._stamps.setdefault(stamp.camera, {})[t_ns] = stamp
         started = camera.process(detections, t_ns, (stamp.width, stamp.height), motion, self._next_track)
@@ -122,8 +129,9 @@ class TrackerCore:
             self._gallery.withdraw(track)
         self._describe(camera, detections, people)
         self.counters |= self._intake.counts
+        tell_apart(camera.tracks, camera.boxes(np.arange(len(camera.tracks))), t_ns)
         for track in camera.tracks:
-            if track.confirmed and track.last_ns == t_ns:
+            if track.confirmed and track.last_ns == t_ns and track.own_s >= OWN_S:
                 self._gallery.see(track, camera.size_px)
         return self._report(camera, stamp, self._decide(t_ns), settled)
 
@@ -162,6 +170,19 @@ class TrackerCore:
             for track, column in zip(camera.tracks, columns.tolist(), strict=True):
                 if column >= 0 and int(detections.rows[column]) in sound:
                     track.describe(kind, *sound[int(detections.rows[column])])
+
+    def _forget_looks(self, kind: str, before: int, now: int) -> None:
+        """Drop what another network has said of people's looks: it cannot be compared with what comes now."""
+        log.warning(
+            "%s comes as %d numbers now, not %d: another network describes people, and what the one before "
+            "told of their looks is forgotten",
+            kind,
+            now,
+            before,
+        )
+        for camera in self._cameras.values():
+            camera.forget_looks(kind)
+        self._gallery.forget_looks(kind)
 
     def _settled(self, camera: CameraTracker) -> list[Settled]:
         """What the camera's tracker has settled, with the stamps of those frames."""

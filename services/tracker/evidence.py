@@ -135,6 +135,10 @@ class Evidence:
         if previous is not None:
             self.topology.learn(Ways.of([previous, track], sizes_px), 0, 1)
 
+    def forget_looks(self, kind: str) -> None:
+        """Drop what is learned of looks of one kind."""
+        self._looks = [Resemblance(each.kind) if each.kind.name == kind else each for each in self._looks]
+
     def state(self) -> dict[str, Any]:
         """Plain values and arrays for `restored`."""
         return {

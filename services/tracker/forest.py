@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.tracker.hypothesis import compact, expand, grow, prune
 from services.tracker.kalman import Float64, predict, warp
-from services.tracker.leaves import DETECTION, FIRST_NS, PARENT, TREE, Int64, Leaves
+from services.tracker.leaves import DETECTION, FIRST_NS, KNOWN, PARENT, TREE, Int64, Leaves
 from services.tracker.likelihood import miss_costs, newcomers, pair_costs
 from services.tracker.parameters import Parameters
 
@@ -109,6 +109,7 @@ class Forest:
         dimensions = evidence.vectors.shape[1]
         if leaves.looks.shape[1] != dimensions:
             leaves = leaves._replace(looks=np.zeros((len(leaves.state), dimensions)))
+            leaves.tags[:, KNOWN] = 0
         sigma = self.sigma
         new = newcomers(evidence.boxes, evidence.centres, width, height, p)
         cost = pair_costs(

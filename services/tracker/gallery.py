@@ -241,6 +241,17 @@ class Gallery:
     def _tracks_of(self, identity: int) -> list[Track]:
         return [track for track in self.tracks.values() if track.identity == identity]
 
+    def forget_looks(self, kind: str) -> None:
+        """Drop what is known of everybody's looks of one kind; what is decided of ended tracks stands."""
+        if self.tracks:
+            self._settle(max(track.last_ns for track in self.tracks.values()) + round(WINDOW_S * 1e9))
+        for track in self.tracks.values():
+            track.forget_looks(kind)
+        for person in self.people.values():
+            if person.prototypes.pop(kind, None):
+                self.changed.add(person.identity)
+        self.evidence.forget_looks(kind)
+
     # -- decision ---------------------------------------------------------------------------------
 
     def _fixed(self, tracks: list[Track], tails: list[TrackedPerson]) -> dict[int, int]:

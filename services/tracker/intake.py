@@ -15,6 +15,10 @@ from shared.messages import Features, People
 FEWEST_DIMENSIONS = 8
 """A vector with fewer numbers describes nobody."""
 
+ANOTHER_NETWORK = 20
+"""So many messages in a row with vectors of one other length, and none of the usual one, are believed: the
+network that describes people is another one now.  Fewer are a mistake."""
+
 APPEARANCE = "appearance"
 OTHERS = tuple(kind.name for kind in KINDS if kind.name != APPEARANCE)
 
@@ -23,12 +27,32 @@ class Intake:
     """Judges the messages of all cameras.
 
     counts: boxes_dropped (not finite, empty, outside the picture), embeddings_refused and features_refused
-    (another length than before, not finite) since the start.
+    (another length than before, not finite) since the start.  changed: the kinds of which the last message
+    has shown that another network describes them now; what was known of their looks is of no use any more.
     """
 
     def __init__(self) -> None:
         self.counts = {"boxes_dropped": 0, "embeddings_refused": 0, "features_refused": 0}
+        self.changed: dict[str, tuple[int, int]] = {}  # kind -> length before and now
         self._sizes: dict[str, int] = {}
+        self._others: dict[str, tuple[int, int]] = {}  # kind -> another length, messages in a row
+
+    def judge_lengths(self, people: People) -> None:
+        """Before the rest of a message: whether its vectors have the usual lengths."""
+        self.changed = {}
+        for kind in (APPEARANCE, *OTHERS):
+            features = people.features.get(kind)
+            if features is None or not len(features.of) or np.ndim(features.vectors) != 2:
+                continue
+            size, usual = int(features.vectors.shape[1]), self._sizes.get(kind)
+            if size == usual:
+                self._others.pop(kind, None)
+            elif usual is not None and size >= FEWEST_DIMENSIONS:
+                other, count = self._others.get(kind, (size, 0))
+                self._others[kind] = (size, count + 1 if size == other else 1)
+                if self._others[kind][1] >= ANOTHER_NETWORK:
+                    del self._others[kind]
+                    self._sizes[kind], self.changed[kind] = size, (usual, size)
 
     def detections(self, people: People) -> Detections:
         """The sound boxes, with their embeddings."""
@@ -83,7 +107,7 @@ class Intake:
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restored`."""
-        return {"counts": self.counts, "sizes": self._sizes}
+        return {"counts": self.counts, "sizes": self._sizes, "others": self._others}
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> Intake:
@@ -91,4 +115,5 @@ class Intake:
         intake = cls()
         intake.counts |= state["counts"]
         intake._sizes = state["sizes"]
+        intake._others = {kind: (size, count) for kind, (size, count) in state["others"].items()}
         return intake

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from services.tracker.appearance import normalised
 from services.tracker.kalman import Float64
 from services.tracker.reason import Reason
 from services.tracker.track import Track
 
 MAX_TRACK_WEIGHT = 10.0
 """No single track counts for more than this many embeddings of full quality."""
+
+MAX_PROTOTYPES = 3
+"""Of one kind of features in one camera: so many views of a person, or lights, are kept apart."""
 
 MAX_STAYS = 20
 """Of the tracks of one person that are long over, so many are remembered one by one."""
@@ -48,8 +52,9 @@ class Stay:
 class TrackedPerson:
     """One identity: what is remembered of a person beyond the tracks that may still be re-decided.
 
-    prototypes: kind of feature -> camera -> (sum of mean vectors, weight), from the tracks settled so far;
-        one a camera, because each has its own light and angle.
+    prototypes: kind of feature -> camera -> a few of (sum of mean vectors, weight), from the tracks settled
+        so far; apart by camera, because each has its own light and angle, and in each by what is alike, so
+        that front and back, or morning and evening, do not blur into what nobody looks like.
     stays: the latest settled tracks, and why each is this person's.
     tail: the last settled track, None while all are still open to revision.
     busy_ns: camera -> end of the last settled track there.
@@ -60,7 +65,7 @@ class TrackedPerson:
         self.identity = identity
         self.name = ""
         self.followed = False
-        self.prototypes: dict[str, dict[int, tuple[Float64, float]]] = {}
+        self.prototypes: dict[str, dict[int, list[tuple[Float64, float]]]] = {}
         self.stays: list[Stay] = []
         self.tail: Track | None = None
         self.busy_ns: dict[int, int] = {}
@@ -79,9 +84,7 @@ class TrackedPerson:
                 continue
             total, weight = feature
             share = min(weight, MAX_TRACK_WEIGHT)
-            known = self.prototypes.setdefault(kind, {})
-            before, sum_of_weights = known.get(track.camera, (np.zeros_like(total), 0.0))
-            known[track.camera] = (before + share * total / weight, sum_of_weights + share)
+            self._remember(kind, track.camera, [(share * total / weight, share)])
         self.stays = [*self.stays, Stay.of(track)][-MAX_STAYS:]
         if self.tail is None or track.last_ns >= self.tail.last_ns:
             self.tail = track.end()
@@ -90,10 +93,8 @@ class TrackedPerson:
     def absorb(self, other: TrackedPerson) -> None:
         """Take in all that is remembered of another identity: both are this person."""
         for kind, cameras in other.prototypes.items():
-            known = self.prototypes.setdefault(kind, {})
-            for camera, (total, weight) in cameras.items():
-                before, sum_of_weights = known.get(camera, (np.zeros_like(total), 0.0))
-                known[camera] = (before + total, sum_of_weights + weight)
+            for camera, prototypes in cameras.items():
+                self._remember(kind, camera, prototypes)
         self.stays = sorted([*self.stays, *other.stays], key=lambda stay: (stay.last_ns, stay.track))
         self.stays = self.stays[-MAX_STAYS:]
         if other.tail is not None and (self.tail is None or other.tail.last_ns > self.tail.last_ns):
@@ -105,6 +106,20 @@ class TrackedPerson:
         self.name = self.name or other.name
         self.followed |= other.followed
 
+    def _remember(self, kind: str, camera: int, prototypes: list[tuple[Float64, float]]) -> None:
+        """Add prototypes; of more than are kept the two most alike become one, again and again.
+
+        That is agglomerative clustering (Ward 1963) with the cosine for a distance.
+        """
+        known = [*self.prototypes.setdefault(kind, {}).get(camera, []), *prototypes]
+        while len(known) > MAX_PROTOTYPES:
+            unit = normalised(np.stack([total for total, _ in known]))
+            alike = np.where(np.tri(len(known), dtype=bool), -np.inf, unit @ unit.T)
+            a, b = divmod(int(alike.argmax()), len(known))
+            (total, weight), (other, other_weight) = known[a], known.pop(b)
+            known[a] = (total + other, weight + other_weight)
+        self.prototypes[kind][camera] = known
+
     def state(self) -> list[Any]:
         """Plain values and arrays for `restored`."""
         return [
@@ -112,7 +127,7 @@ class TrackedPerson:
             self.name,
             self.followed,
             {
-                kind: [[c, *value] for c, value in sorted(each.items())]
+                kind: [[c, [list(one) for one in known]] for c, known in sorted(each.items())]
                 for kind, each in self.prototypes.items()
             },
             None if self.tail is None else self.tail.state(),
@@ -127,7 +142,7 @@ class TrackedPerson:
         person = cls(state[0])
         person.name, person.followed = state[1], state[2]
         person.prototypes = {
-            kind: {camera: (total, weight) for camera, total, weight in each}
+            kind: {camera: [(total, weight) for total, weight in known] for camera, known in each}
             for kind, each in state[3].items()
         }
         person.tail = None if state[4] is None else Track.restored(state[4])

@@ -1,7 +1,10 @@
 """How alike people look, by one kind of feature vector, as log-likelihood ratios.
 
 Light, angle and picture differ from camera to camera.  So where a kind asks for it, vectors are compared
-after the mean of their own camera's people is taken out, and every person has one prototype a camera.  What
+after the mean of their own camera's people is taken out.  A person is known by several prototypes: every
+track that may still be decided about is one, and of those settled there are a few a camera (`person.py`).
+How alike somebody is to a person is the soft maximum of the cosines with these, each with the quality of its
+crops for a weight: a view that fits well says more than the mean of all views, yet none decides alone.  What
 the cosines of two different people are like is learned all the time from people seen at once.
 """
 
@@ -26,7 +29,10 @@ CENTRE_WEIGHT = 3.0
 class Kind:
     """One kind of feature vectors.
 
-    same, different: mean and standard deviation of the cosine before anything is learned.
+    same, different: mean and standard deviation of the cosine before anything is learned; the same person's
+        where vectors are without noise.
+    noise: the quality of crops of which half of a mean vector's variance is noise.  It attenuates the same
+        person's cosine (Spearman 1904), and so a track of few or bad crops says little either way.
     centred: whether the mean of the camera's people is taken out.
     share: how much of the ratio counts, for what also shows in another kind counts only once.
     """
@@ -34,15 +40,19 @@ class Kind:
     name: str
     same: tuple[float, float]
     different: tuple[float, float]
+    noise: float
     centred: bool
     share: float
 
 
 KINDS = (
-    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0),
-    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
-    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
+    Kind("appearance", same=(0.75, 0.16), different=(0.0, 0.2), noise=1.0, centred=True, share=1.0),
+    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), noise=0.0, centred=False, share=1.0),
+    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), noise=0.0, centred=True, share=0.5),
 )
+
+SOFTNESS = 8.0
+"""Of the soft maximum, in 1/cosine: 0 is the mean of the cosines, infinity the largest."""
 
 _PRIOR_WEIGHT = 50.0
 
@@ -75,22 +85,49 @@ class Resemblance:
                 own[i] = total / quality - centre.get(track.camera, 0.0)
                 weight[i] = min(quality, MAX_TRACK_WEIGHT)
         own = normalised(own)
-        known: Float64 = np.zeros((t + n, size))
-        prefix: dict[int, Float64] = {}
-        for row, person in enumerate(tails):
-            for camera, (total, share) in sorted(person.prototypes.get(self.kind.name, {}).items()):
-                known[row] += total - share * centre.get(camera, 0.0)
-            prefix[person.identity] = known[row]
-        for i, track in enumerate(tracks):
-            value = own[i] * weight[i]
-            if track.identity:
-                value = value + prefix.get(track.identity, np.zeros(size))
-                prefix[track.identity] = value
-            known[t + i] = value
         similarity = self._similarity(tracks, own)
-        own = own[columns]
-        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
-        return np.where(has, self.kind.share * similarity.ratio(normalised(known) @ own.T), 0.0)
+        asked = own[columns]
+        likeness, mass = np.zeros((t + n, len(columns))), np.zeros(t + n)
+        first: dict[int, int] = {}
+        vectors, weights, rows = self._prototypes(tails, centre)
+        if len(rows):
+            starts = np.flatnonzero(np.diff(rows, prepend=-1))
+            likeness[rows[starts]] = np.add.reduceat(_weighed(vectors, weights, asked), starts, axis=0)
+            mass[rows[starts]] = np.add.reduceat(weights, starts)
+        likeness[t:], mass[t:] = _weighed(own, weight, asked), weight
+        for row, person in enumerate(tails):
+            first[person.identity] = row
+        # What a person has looked like up to a track is what it looked like before, and in the track.
+        for row, track in enumerate(tracks, t):
+            if track.identity:
+                before = first.get(track.identity)
+                if before is not None:
+                    likeness[row] += likeness[before]
+                    mass[row] += mass[before]
+                first[track.identity] = row
+        has = (mass > 0)[:, None] & np.any(asked != 0, axis=1)[None]
+        soft = np.log(np.where(has, likeness / np.maximum(mass, 1e-12)[:, None], 1.0)) / SOFTNESS
+        sound = np.sqrt(np.outer(self._sound(mass), self._sound(weight[columns])))
+        return np.where(has, self.kind.share * similarity.ratio(soft, sound), 0.0)
+
+    def _sound(self, weight: Float64) -> Float64:
+        """Share of the variance of mean vectors of crops of this much quality that is no noise."""
+        return np.asarray(weight / np.maximum(weight + self.kind.noise, 1e-12))
+
+    def _prototypes(
+        self, tails: list[TrackedPerson], centre: dict[int, Float64]
+    ) -> tuple[Float64, Float64, NDArray[np.intp]]:
+        """Of settled people (P, D) unit vectors, (P,) weights and (P,) increasing rows of the people."""
+        found = [
+            (total / share - centre.get(camera, 0.0), share, row)
+            for row, person in enumerate(tails)
+            for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
+            for total, share in known
+        ]
+        if not found:
+            return np.empty((0, 0)), np.empty(0), np.empty(0, np.intp)
+        vectors, weights, rows = zip(*found, strict=True)
+        return normalised(np.stack(vectors)), np.array(weights), np.array(rows, np.intp)
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""
@@ -151,6 +188,11 @@ class Resemblance:
             if two.any():
                 similarity.different.add((own[rows] @ own[rows].T)[two], 0.5)
         return similarity
+
+
+def _weighed(prototypes: Float64, weights: Float64, asked: Float64) -> Float64:
+    """(P, C) what each of P prototypes, with (P,) weights, adds to the soft maximum for each of C vectors."""
+    return np.asarray(weights[:, None] * np.exp(SOFTNESS * (prototypes @ asked.T)))
 
 
 def apart(tracks: list[Track]) -> NDArray[np.bool_]:

@@ -35,6 +35,7 @@ class Track:
     seen_ns: when it was observed in the last moments.
     fresh: (t_ns, embedding, quality) of the last moments, which may turn out to be somebody else's.
     others: feature vectors of other kinds, as sum weighted by quality and sum of the qualities.
+    own_s: how long it was apart from older tracks, as `shadow.py` counts; no more is counted than matters.
     pinned: the person an operator has decided it belongs to, 0 for none.
     reason: why it belongs to its identity, once that is decided.
     """
@@ -51,6 +52,7 @@ class Track:
         "last_ns",
         "open",
         "others",
+        "own_s",
         "pinned",
         "reason",
         "recent",
@@ -80,6 +82,7 @@ class Track:
         self.seen_ns: list[int] = [t_ns]
         self.fresh: list[tuple[int, Float64, float]] = []
         self.others: dict[str, tuple[Float64, float]] = {}
+        self.own_s = 0.0
         self.pinned = 0
         self.reason: Reason | None = None
 
@@ -180,11 +183,16 @@ class Track:
         end.way = self.way[-2:]
         return end
 
-    def forget_looks(self) -> None:
-        """Drop everything by which the person could be recognised."""
-        self.total = self.recent = None
-        self.weight, self.count, self.doubt = 0.0, 0, 0.0
-        self.doubtful, self.fresh, self.others, self.reason = [], [], {}, None
+    def forget_looks(self, kind: str = "") -> None:
+        """Drop everything by which the person could be recognised, or what is known of one kind."""
+        if kind in ("", "appearance"):
+            self.total = self.recent = None
+            self.weight, self.count, self.doubt = 0.0, 0, 0.0
+            self.doubtful, self.fresh = [], []
+        if kind:
+            self.others.pop(kind, None)
+        else:
+            self.others, self.reason = {}, None
 
     @property
     def mean(self) -> Float64 | None:

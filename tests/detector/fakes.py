@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 320, 240
 def image(number: int = 0, boxes: Sequence[Sequence[float]] = ()) -> Image:
     """A noisy picture whose first pixel carries `number`, so that a fake can tell pictures apart."""
     random = np.random.default_rng(number)
-    picture = random.integers(60, 120, (HEIGHT, WIDTH, 3), np.uint8)
+    picture = random.integers(85, 145, (HEIGHT, WIDTH, 3), np.uint8)
     for x0, y0, x1, y1 in np.asarray(boxes, int).reshape(-1, 4):
         picture[y0:y1, x0:x1] += np.uint8(100)
     picture[0, 0] = number

@@ -66,6 +66,20 @@ def test_rows_of_people_become_boxes_in_pixels_the_surest_first(tmp_path: Path) 
     assert found.boxes.dtype == found.scores.dtype == np.float32
 
 
+def lightness_as_score(folder: Path) -> Path:
+    """A network that sees one person whose score is the mean of the picture, 0-1."""
+    image = ops.parameter([1, 3, 32, 32], np.float32, name="image")
+    mean = ops.reduce_mean(ops.divide(image, np.float32(255)), np.array([1, 2, 3]), keep_dims=True)
+    rows = [ops.constant(np.full((1, 1, 1, 1), each, np.float32)) for each in (0, 0, 0.1, 0.1, 0.9, 0.9)]
+    return saved(openvino.Model([ops.concat([*rows[:2], mean, *rows[2:]], 3)], [image], "light"), folder)
+
+
+def test_a_detector_sees_pictures_in_usual_light(tmp_path: Path) -> None:
+    detector = open_detector(Network(lightness_as_score(tmp_path), 1), "light")
+    found = detector.detect([np.full((50, 100, 3), value, np.uint8) for value in (115, 180, 60)])
+    np.testing.assert_allclose([each.scores[0] for each in found], [115 / 255, 0.555, 0.4], atol=0.01)
+
+
 @pytest.mark.parametrize("place", [2, 3])
 def test_an_answer_of_nan_is_an_error_not_an_empty_scene(tmp_path: Path, place: int) -> None:
     row = [0, 0, 0.5, 0.1, 0.2, 0.3, 0.8]

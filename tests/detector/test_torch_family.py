@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from services.detector.light import power, relit
 from services.detector.picture import Image
 from shared.errors import ConfigError
 
@@ -19,9 +20,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed here")
 pytest.importorskip("torchvision", reason="torchvision is not installed here")
 
 from benchmarks.seeded_networks import tensor  # noqa: E402 - only where torch is installed
-from services.detector import torch_device  # noqa: E402 - as above
+from services.detector import torch_device, torch_rcnn  # noqa: E402 - as above
 from services.detector.torch_family import FasterRcnnDetector, ResNetEmbedder  # noqa: E402 - as above
-from services.detector.torch_picture import on_device  # noqa: E402 - as above
+from services.detector.torch_picture import on_device, uploaded  # noqa: E402 - as above
+from services.detector.torch_rcnn import PeopleRcnn  # noqa: E402 - as above
 from tests.detector.torch_networks import (  # noqa: E402 - as above
     SMALL,
     matched,
@@ -45,6 +47,25 @@ def test_detections_are_those_of_torchvisions_own_network(
         assert whole.sum() > 3
         np.testing.assert_allclose(found.boxes, boxes[whole], atol=1e-2)
         np.testing.assert_allclose(found.scores, one["scores"][people].numpy()[whole], atol=1e-4)
+
+
+def test_the_network_sees_pictures_in_usual_light(
+    detector: FasterRcnnDetector,
+    faster_rcnn: tuple[Any, Path],
+    images: list[Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    washed_out = np.asarray(((images[0] / 255) ** 0.5 * 255).round(), np.uint8)
+    size = detector.size_of(washed_out.shape)
+    people = PeopleRcnn(faster_rcnn[0], 1)
+    raw, wanted = (
+        uploaded(image, torch.device("cpu"))[None]
+        for image in (washed_out, relit(washed_out, power(washed_out)))
+    )
+    seen = people.prepared(raw, size)
+    monkeypatch.setattr(torch_rcnn, "powers", lambda pictures: torch.ones(len(pictures)))
+    assert (seen - people.prepared(wanted, size)).abs().max() < 0.02
+    assert (seen - people.prepared(raw, size)).abs().mean() > 0.2
 
 
 def test_a_picture_in_a_batch_gives_what_it_gives_alone(

@@ -11,7 +11,8 @@ import pytest
 
 from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
-from services.detector.picture import Image, Picture
+from services.detector.light import parts
+from services.detector.picture import Image, Picture, pixels
 from services.detector.quality import crop_qualities, crop_quality, part
 from shared.config import Config
 from shared.messages import Frame, FrameStamp, People
@@ -70,6 +71,25 @@ def test_the_quality_of_crops_on_the_device_is_that_of_crops_in_memory(images: l
     expected = [crop_quality(np.asarray(c), float(v)) for c, v in zip(here, visible, strict=True)]
     np.testing.assert_allclose(mixed, expected, atol=0.01)
     assert mixed[0] == pytest.approx(expected[0]) and mixed[0] > 2 * mixed[1]
+
+
+@pytest.mark.parametrize("gamma", [0.4, 1.0, 2.0])
+def test_crops_are_relit_on_the_device_as_in_memory(images: list[Image], gamma: float) -> None:
+    spoilt = [np.asarray(((each / 255) ** gamma * 255).round(), np.uint8) for each in images]
+    boxes = np.array([[10, 20, 60, 150], [100, 50, 228, 240]], np.float32)
+    here = [crop for image in spoilt for crop in parts(image, boxes)]
+    there = [crop for image in spoilt for crop in parts(on_device(image, CPU), boxes)]
+    remote = [each for each in there if isinstance(each, TorchPicture)]
+    assert len(remote) == len(here) == 6
+    found = sampled(remote, (128, 256), CPU).permute(0, 2, 3, 1).numpy()
+    expected = np.stack(
+        [cv2.cvtColor(cv2.resize(pixels(each), (128, 256)), cv2.COLOR_BGR2RGB) for each in here]
+    )
+    assert np.abs(found - expected).max() <= 1.6
+    for one, other in zip(remote, here, strict=True):
+        np.testing.assert_array_equal(one.pixels(), other)
+    visible = np.ones(6, np.float32)
+    np.testing.assert_allclose(crop_qualities(there, visible), crop_qualities(here, visible), atol=0.01)
 
 
 def test_people_in_pictures_on_the_device_are_extracted_as_in_memory(images: list[Image]) -> None:

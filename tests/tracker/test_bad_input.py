@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.tracker.core import TrackerCore
+from services.tracker.intake import ANOTHER_NETWORK
 from shared.config import Config
 from shared.messages import Features, People, Tracks
 from tests.tracker.scene import HEIGHT, START_NS, WIDTH, look, people
@@ -19,14 +20,14 @@ FIRST_ROW = {1: 80, 2: 290}
 """Where in the picture each of them walks, pixels from above."""
 
 
-def scene(camera: int, frames: Iterable[int]) -> list[People]:
+def scene(camera: int, frames: Iterable[int], dimensions: int = 64) -> list[People]:
     """Two who look different walk side by side from left to right, each at a height of their own."""
     return [
         people(
             [[4 * n, FIRST_ROW[who], 4 * n + 60, FIRST_ROW[who] + 180] for who in PEOPLE],
             camera=camera,
             frame=frame,
-            vectors=[look(who, seed=frame * 10 + camera) for who in PEOPLE],
+            vectors=[look(who, seed=frame * 10 + camera, dimensions=dimensions) for who in PEOPLE],
         )
         for n, frame in enumerate(frames)
     ]
@@ -194,6 +195,33 @@ def test_embeddings_of_another_length_are_refused_and_counted_and_change_nobody(
     )
     assert nobody_is_somebody_else(results)
     assert [len(each) for each in identities(results).values()] == [1, 1]
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_another_embedder_is_said_once_and_people_are_recognised_by_it(
+    restarted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    core, before = run([*scene(1, range(40)), *scene(2, range(60, 100))])
+    if restarted:
+        core = TrackerCore.restore(Config(), *core.snapshot())
+    run([people([], camera=2, frame=299)], core)
+    core, after = run([*scene(1, range(300, 360), 32), *scene(2, range(380, 440), 32)], core)
+
+    assert caplog.text.count("appearance comes as 32 numbers now, not 64") == 1
+    assert core.counters["embeddings_refused"] == 2 * (ANOTHER_NETWORK - 1)
+    assert nobody_is_somebody_else(before) and nobody_is_somebody_else(after)
+    said = [identities(after[:60]), identities(after[60:])]
+    assert all(said[0][who] & said[1][who] for who in PEOPLE)
+    known = [core.explain(max(said[1][who])) for who in PEOPLE]
+    assert any(
+        stay.reason and stay.reason.continues and "appearance" in stay.reason.continues.terms
+        for stays in known
+        for stay in stays[-1:]
+    )
+    state, people_bytes = core.snapshot()
+    again = TrackerCore.restore(Config(), state, people_bytes)
+    more = scene(1, range(460, 480), 32)
+    assert run(more, core)[0].snapshot()[0] == run(more, again)[0].snapshot()[0]
 
 
 @pytest.mark.parametrize("length", [0, 3])
