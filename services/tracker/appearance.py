@@ -67,16 +67,13 @@ class Similarity:
         self.same = same
         self.different = different
 
-    def ratio(self, cosine: Float64, attenuation: Float64 | float = 1.0) -> Float64:
-        """Log-likelihood ratio for each cosine.
-
-        attenuation: 0-1, the share of the same person's mean cosine that noise in the vectors leaves.
-        """
-        m1, s1 = self.same.mean * attenuation, self.same.deviation
+    def ratio(self, cosine: Float64) -> Float64:
+        """Log-likelihood ratio for each cosine."""
+        m1, s1 = self.same.mean, self.same.deviation
         m0, s0 = self.different.mean, self.different.deviation
         # Beyond its mean a better match is never less likely the same person, nor below the
         # impostors' mean a worse one less likely another.
-        c = np.clip(cosine, np.minimum(m0, m1), np.maximum(m0, m1))
+        c = np.clip(cosine, min(m0, m1), max(m0, m1))
         value = ((c - m0) / s0) ** 2 / 2 - ((c - m1) / s1) ** 2 / 2 + math.log(s0 / s1)
         return np.clip(value, -self.BOUND, self.BOUND)
 

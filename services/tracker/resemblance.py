@@ -29,10 +29,7 @@ CENTRE_WEIGHT = 3.0
 class Kind:
     """One kind of feature vectors.
 
-    same, different: mean and standard deviation of the cosine before anything is learned; the same person's
-        where vectors are without noise.
-    noise: the quality of crops of which half of a mean vector's variance is noise.  It attenuates the same
-        person's cosine (Spearman 1904), and so a track of few or bad crops says little either way.
+    same, different: mean and standard deviation of the cosine before anything is learned.
     centred: whether the mean of the camera's people is taken out.
     share: how much of the ratio counts, for what also shows in another kind counts only once.
     """
@@ -40,15 +37,14 @@ class Kind:
     name: str
     same: tuple[float, float]
     different: tuple[float, float]
-    noise: float
     centred: bool
     share: float
 
 
 KINDS = (
-    Kind("appearance", same=(0.75, 0.16), different=(0.0, 0.2), noise=1.0, centred=True, share=1.0),
-    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), noise=0.0, centred=False, share=1.0),
-    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), noise=0.0, centred=True, share=0.5),
+    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0),
+    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
+    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
 )
 
 SOFTNESS = 8.0
@@ -107,12 +103,7 @@ class Resemblance:
                 first[track.identity] = row
         has = (mass > 0)[:, None] & np.any(asked != 0, axis=1)[None]
         soft = np.log(np.where(has, likeness / np.maximum(mass, 1e-12)[:, None], 1.0)) / SOFTNESS
-        sound = np.sqrt(np.outer(self._sound(mass), self._sound(weight[columns])))
-        return np.where(has, self.kind.share * similarity.ratio(soft, sound), 0.0)
-
-    def _sound(self, weight: Float64) -> Float64:
-        """Share of the variance of mean vectors of crops of this much quality that is no noise."""
-        return np.asarray(weight / np.maximum(weight + self.kind.noise, 1e-12))
+        return np.where(has, self.kind.share * similarity.ratio(soft), 0.0)
 
     def _prototypes(
         self, tails: list[TrackedPerson], centre: dict[int, Float64]
