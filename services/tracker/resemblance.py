@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.appearance import Similarity, Spread, normalised
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
 from services.tracker.track import Track
@@ -47,6 +48,51 @@ KINDS = (
 _PRIOR_WEIGHT = 50.0
 
 
+@compiled
+def cosines(a: Float64, b: Float64, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+    """(K,) inner products of (N, D) rows of a and (M, D) rows of b."""
+    out = np.empty(len(rows))
+    size = a.shape[1]
+    for k in range(len(rows)):
+        one, other = a[rows[k]], b[columns[k]]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for d in range(0, size - 3, 4):  # four sums at once: a processor waits for each to end
+            s0 += one[d] * other[d]
+            s1 += one[d + 1] * other[d + 1]
+            s2 += one[d + 2] * other[d + 2]
+            s3 += one[d + 3] * other[d + 3]
+        for d in range(size - size % 4, size):
+            s0 += one[d] * other[d]
+        out[k] = (s0 + s1) + (s2 + s3)
+    return out
+
+
+@dataclass(slots=True)
+class Looks:
+    """What is known of one kind of T settled people and N tracks, for one decision.
+
+    known: (T + N, D) what each row's person has looked like, length 1.  own: (N, D) each track alone.
+    Where nothing is known a row is zero, and its ratios are 0.
+    """
+
+    known: Float64
+    own: Float64
+    similarity: Similarity
+    share: float
+
+    def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+        """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
+        has = self.known.any(axis=1)[rows] & self.own.any(axis=1)[columns]
+        cosine = cosines(self.known, self.own, rows, columns)
+        return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
+
+    def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+        """(R, C) the same, of all these rows with all these columns."""
+        known, own = self.known[rows], self.own[columns]
+        has = known.any(axis=1)[:, None] & own.any(axis=1)
+        return np.where(has, self.share * self.similarity.ratio(known @ own.T), 0.0)
+
+
 class Resemblance:
     """The evidence of one kind of feature vectors."""
 
@@ -54,13 +100,10 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def ratio(
-        self, tracks: list[Track], tails: list[TrackedPerson], columns: NDArray[np.intp]
-    ) -> Float64 | None:
-        """(T + N, C) log-likelihood ratios: each of C tracks is the person of a row, the T settled first.
+    def looks(self, tracks: list[Track], tails: list[TrackedPerson]) -> Looks | None:
+        """What all are known to look like; None where nothing of this kind is known of any track.
 
-        The row of a track stands for what its identity has looked like up to it.  0 where nothing is known;
-        None where nothing of this kind is known of any track.
+        The row of a track stands for what its identity has looked like up to it.
         """
         n, t = len(tracks), len(tails)
         size = self._dimensions(tracks, tails)
@@ -87,10 +130,7 @@ class Resemblance:
                 value = value + prefix.get(track.identity, np.zeros(size))
                 prefix[track.identity] = value
             known[t + i] = value
-        similarity = self._similarity(tracks, own)
-        own = own[columns]
-        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
-        return np.where(has, self.kind.share * similarity.ratio(normalised(known) @ own.T), 0.0)
+        return Looks(normalised(known), own, self._similarity(tracks, own), self.kind.share)
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""

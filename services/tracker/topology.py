@@ -8,6 +8,7 @@ one ground plane, places on it are compared instead of pictures.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -42,7 +43,10 @@ STAY_S, LEAVE_S = 5.0, 1.0
 """Mean time after which people lost within the picture, and at its border, are found in the same camera."""
 
 MOST_NEIGHBOURS = 6
-"""Cameras that are looked at for everybody who appears in one, where there is too much to look at."""
+"""Cameras that are looked at for everybody who appears in one, where there is too much to look at,"""
+
+PATIENCE = 6.0
+"""and so many times the mean gap is waited for somebody there."""
 
 FIRST_MOVES = 0.5
 """Moves between any two cameras that count before any is known."""
@@ -169,15 +173,27 @@ class Topology:
         crossing = Crossings.of(ways, np.array([earlier]), np.array([later]))
         passage.learn(gap_s, crossing.lesson())
 
-    def connected(self) -> set[tuple[int, int]]:
-        """Pairs of cameras, in both orders, between which people have been seen to go most."""
-        ways: dict[int, list[tuple[float, int]]] = {}
-        for (a, b), passage in self.passages.items():
-            links = passage.at_once + passage.in_turn
-            ways.setdefault(a, []).append((-links, b))
-            ways.setdefault(b, []).append((-links, a))
-        most = ((a, b) for a, others in ways.items() for _, b in sorted(others)[:MOST_NEIGHBOURS])
-        return {pair for a, b in most for pair in ((a, b), (b, a))}
+    def ways(
+        self, cameras: Iterable[int], links: Mapping[tuple[int, int], int]
+    ) -> dict[int, list[tuple[int, float]]]:
+        """For each camera those from which people come most, itself first, and the longest gap in seconds.
+
+        links: (a, b), a < b -> links between two cameras that are not settled.
+        """
+        counts: dict[tuple[int, int], float] = dict(links)
+        for pair, passage in self.passages.items():
+            counts[pair] = counts.get(pair, 0) + passage.at_once + passage.in_turn
+        neighbours: dict[int, list[tuple[float, int]]] = {}
+        for (a, b), count in counts.items():
+            neighbours.setdefault(a, []).append((-count, b))
+            neighbours.setdefault(b, []).append((-count, a))
+        most = {(a, b) for a, others in neighbours.items() for _, b in sorted(others)[:MOST_NEIGHBOURS]}
+        found = {camera: [(camera, PATIENCE * STAY_S)] for camera in cameras}
+        for a, b in sorted(most | {(b, a) for a, b in most}):
+            if b in found:
+                passage = self.passages.get((min(a, b), max(a, b))) or Passage()
+                found[b].append((a, PATIENCE * max(passage.wait_s / passage.waits, LEAVE_S)))
+        return found
 
     def next_cameras(self, camera: int) -> list[Expected]:
         """Where people who left this camera were seen next, the most probable first; empty before any was."""
