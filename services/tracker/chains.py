@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.cover import climb, components, contradictions, link
+from services.tracker.cover import climb, contradictions, graph, link, relink
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.track import Track
@@ -43,6 +43,18 @@ class Pairs(NamedTuple):
     ratio: Float64
 
 
+class Cover(NamedTuple):
+    """The decision: each of N tracks and its predecessor.
+
+    previous: (N,) row of each track's predecessor, -1 for none.  cut_rows, cut_columns: (C,) the pairs that
+    were links until they contradicted others.
+    """
+
+    previous: NDArray[np.int64]
+    cut_rows: NDArray[np.int64]
+    cut_columns: NDArray[np.int64]
+
+
 class Stays(NamedTuple):
     """When and where N tracks were: (N,) int64 each."""
 
@@ -64,10 +76,8 @@ class Stays(NamedTuple):
         return np.asarray((pairs.rows >= settled) & seen & (self.camera[row] != self.camera[pairs.columns]))
 
 
-def predecessors(
-    tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs, threshold: float
-) -> list[int]:
-    """For each track the row of its predecessor, -1 for none.
+def predecessors(tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs, threshold: float) -> Cover:
+    """The best predecessor for each track.
 
     tracks: N, in the order of their beginning.  tails: T settled people.  threshold: what a link must
     exceed.  Two stays at once in different views that are not among the pairs cannot be one person's.
@@ -83,41 +93,50 @@ def predecessors(
     good = good[np.lexsort((pairs.rows[good], pairs.columns[good]))]
     rows, columns, ratio = (each[good] for each in pairs)
     joining = at_once[good]
-    start = np.searchsorted(columns, np.arange(n + 1))
-    alive = np.ones(len(good), bool)
-    chosen, holder = np.full(n, -1), np.full(t + n, -1)
-    previous, root = np.full(n, -1), np.empty(n, np.int64)
-    part = components(start, rows, t + n)
-    open_ = np.arange(n)
+    links = graph(rows, columns, ratio - threshold, joining, t + n, n)
+    link(links)
+    everybody = np.arange(n)
+    previous, root, open_ = np.full(n, -1), np.empty(n, np.int64), everybody
     for remaining in range(ROUNDS, -1, -1):
-        link(open_, start, rows, ratio - threshold, joining, alive, chosen, holder)
-        linked = open_[chosen[open_] >= 0]
-        previous[open_] = -1
-        previous[linked] = rows[chosen[linked]]
-        climb(open_, t, previous, root)
-        strange = np.zeros(n, bool)
-        for column in open_[root[open_] < t].tolist():
-            person, track = tails[root[column]], tracks[column]
-            strange[column] = person.busy_ns.get(track.camera, -1) >= track.first_ns or (
-                track.pinned not in (0, person.identity)
-            )
-        joined = np.zeros(n, bool)
-        value = np.zeros(n)
-        joined[linked], value[linked] = joining[chosen[linked]], ratio[chosen[linked]]
+        before, above = previous, root
+        chosen = np.where(links.columns.match >= 0, links.columns.match, links.host)
+        linked = np.flatnonzero(chosen >= 0)
+        previous, joined, value = np.full(n, -1), np.zeros(n, bool), np.zeros(n)
+        previous[linked], joined[linked] = rows[chosen[linked]], joining[chosen[linked]]
+        value[linked] = ratio[chosen[linked]]
+        root = np.empty(n, np.int64)
+        climb(everybody, t, previous, root)
+        if remaining < ROUNDS:
+            # Only trees that somebody has come into or gone out of are not known to be sound.
+            changed = np.flatnonzero(before != previous)
+            open_ = np.flatnonzero(np.isin(root, np.concatenate([root[changed], above[changed]])))
+        strange = _strangers(tracks, tails, root, open_)
         broken = contradictions(
             open_, t, previous, value, joined, strange, *stays, fitting, int(TOUCH_S * 1e9), root,
             remaining == 0,
         )  # fmt: skip
         if not len(broken):
             break
-        alive[chosen[broken]] = False
-        open_ = np.flatnonzero(np.isin(part, part[broken]))
-    return [int(row) for row in previous]
+        relink(links, broken)
+    alive = links.alive
+    return Cover(previous, rows[~alive], columns[~alive])
 
 
 def together(a: Track, b: Track) -> bool:
     """Whether one camera has seen both at once."""
     return a.camera == b.camera and a.first_ns <= b.last_ns and b.first_ns <= a.last_ns
+
+
+def _strangers(
+    tracks: list[Track], tails: list[TrackedPerson], root: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(N,) which of these columns cannot be the settled person's at the root of their tree."""
+    strange = np.zeros(len(tracks), bool)
+    for column in columns[root[columns] < len(tails)].tolist():
+        person, track = tails[root[column]], tracks[column]
+        busy = person.busy_ns.get(track.camera, -1) >= track.first_ns
+        strange[column] = busy or track.pinned not in (0, person.identity)
+    return strange
 
 
 def _decided(tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs) -> Pairs:

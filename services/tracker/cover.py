@@ -1,12 +1,12 @@
 """The loops of the joint decision: a sparse assignment, and who in a tree cannot be one person's.
 
-Candidates are the K pairs that may be links, column by column: those of column c are `start[c]` to
-`start[c + 1]`.  A row is a settled person (the first T) or a track, T + its column.
+A row is a settled person (the first T) or a track, T + its column; a column is one of N tracks.
 """
 
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,137 +16,159 @@ from services.tracker.kalman import Float64
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Scratch: TypeAlias = tuple[Float64, Int64, Bool]
+
+
+class Side(NamedTuple):
+    """One side of an assignment, its rows or its columns, A of them.
+
+    start: (A + 1,), edges: (K,) the pairs of each, those of a being `edges[start[a] : start[a + 1]]`.  own:
+    (K,) of each pair the one on this side.  alone: (A,) what it costs to have none.  price: (A,) dual: cost
+    - prices is nowhere negative, and zero where linked.  match: (A,) the pair that each has, -1 for none.
+    """
+
+    start: Int64
+    edges: Int64
+    own: Int64
+    alone: Float64
+    price: Float64
+    match: Int64
+
+
+class Graph(NamedTuple):
+    """K pairs that may be links, and those that are.
+
+    A row is continued by one column at most, but joined by any number.  cost: (K,) below zero.  joining:
+    (K,) whether the column joins a stay that goes on.  alive: (K,) False for who can be a link no longer.
+    host: (N,) of each column the cheapest pair in which it joins a stay, -1 for none.
+    """
+
+    rows: Side
+    columns: Side
+    cost: Float64
+    joining: Bool
+    alive: Bool
+    host: Int64
+
+
+def graph(rows: Int64, columns: Int64, gain: Float64, joining: Bool, count: int, width: int) -> Graph:
+    """Nothing is linked yet: (K,) pairs, of `count` rows and `width` columns, with gains above zero."""
+    sides = []
+    for own, size in ((rows, count), (columns, width)):
+        edges = np.argsort(own, kind="stable")
+        start = np.searchsorted(own[edges], np.arange(size + 1))
+        sides.append(Side(start, edges, own, np.zeros(size), np.zeros(size), np.full(size, -1)))
+    return Graph(sides[0], sides[1], -gain, joining, np.ones(len(gain), bool), np.full(width, -1))
 
 
 @compiled
-def components(start: Int64, rows: Int64, count: int) -> Int64:
-    """(N,) what the component of each column is known by: columns that share a row, or lead to one another.
-
-    rows: (K,) of the candidates.  count: of all rows, of which the last N are the columns' own.
+def _augment(first: int, a: Side, b: Side, cost: Float64, joining: Bool, alive: Bool, scratch: Scratch) -> None:
+    """Find the one `first` of side a what is best for all: a shortest augmenting path (Jonker and Volgenant
+    1987) over the sparse graph.  Somebody else may have to give way, or to do without.
     """
-    n = len(start) - 1
-    parent = np.arange(count)
-    for column in range(n):
-        a = count - n + column
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        for k in range(start[column], start[column + 1]):
-            b = rows[k]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
-            if a != b:
-                parent[max(a, b)] = min(a, b)
-                a = min(a, b)
-    out = np.empty(n, np.int64)
-    for column in range(n):
-        a = count - n + column
-        while parent[a] != a:
-            a = parent[a]
-        out[column] = a
-    return out
+    distance, before, scanned = scratch
+    touched = [first]
+    touched.clear()
+    heap = [(0.0, first)]
+    heap.clear()
+    one, low = first, 0.0
+    free_at, free_one, sink = np.inf, -1, -1
+    while True:
+        at = low + a.alone[one] - a.price[one]
+        if at < free_at:
+            free_at, free_one = at, one
+        for i in range(a.start[one], a.start[one + 1]):
+            k = a.edges[i]
+            other = b.own[k]
+            if not alive[k] or joining[k] or scanned[other]:
+                continue
+            at = low + cost[k] - a.price[one] - b.price[other]
+            if at < distance[other]:
+                if distance[other] == np.inf:
+                    touched.append(other)
+                distance[other], before[other] = at, k
+                heapq.heappush(heap, (at, other))
+        other = -1
+        while len(heap):
+            at, other = heapq.heappop(heap)
+            if not scanned[other] and at == distance[other]:
+                break
+            other = -1
+        if other < 0 or free_at <= distance[other]:
+            low = free_at
+            break
+        low = distance[other]
+        scanned[other] = True
+        if b.match[other] < 0:
+            sink = other
+            break
+        one = a.own[b.match[other]]
+    a.price[first] += low
+    for other in touched:
+        if scanned[other] and other != sink:
+            a.price[a.own[b.match[other]]] += low - distance[other]
+            b.price[other] -= low - distance[other]
+    other = sink
+    if sink < 0 and free_one != first:
+        other = b.own[a.match[free_one]]
+        a.match[free_one] = -1
+        b.match[other] = -1
+    while other >= 0:
+        k = before[other]
+        one = a.own[k]
+        left = -1 if a.match[one] < 0 else b.own[a.match[one]]
+        a.match[one], b.match[other] = k, k
+        other = -1 if one == first else left
+    for other in touched:
+        distance[other], scanned[other] = np.inf, False
 
 
 @compiled
-def link(
-    columns: Int64,
-    start: Int64,
-    rows: Int64,
-    gain: Float64,
-    joining: Bool,
-    alive: Bool,
-    chosen: Int64,
-    holder: Int64,
-) -> None:
-    """Give these columns, whole components, the candidates with the highest total gain.
+def _find_host(column: int, links: Graph) -> None:
+    """Note the cheapest stay that a column may join."""
+    links.host[column], links.columns.alone[column] = -1, 0.0
+    for i in range(links.columns.start[column], links.columns.start[column + 1]):
+        k = links.columns.edges[i]
+        if links.joining[k] and links.alive[k] and links.cost[k] < links.columns.alone[column]:
+            links.columns.alone[column], links.host[column] = links.cost[k], k
 
-    A row is continued by one column at most, but joined by any number.  gain: (K,) above zero.  joining,
-    alive: (K,).  chosen: (N,) is filled with each column's candidate, -1 for none.  holder: (T + N,) which
-    column continues each row, -1 for none; kept up to date.  Shortest augmenting paths (Jonker and
-    Volgenant 1987) over the sparse graph.
-    """
-    n, count = len(chosen), len(holder)
-    alone, host = np.zeros(n), np.full(n, -1, np.int64)
-    u, v = np.zeros(n), np.zeros(count)  # dual prices: cost - u - v is nowhere negative, zero where linked
-    distance, before = np.full(count, np.inf), np.empty(count, np.int64)
-    scanned = np.zeros(count, np.bool_)
-    for column in columns:
-        chosen[column] = -1
-        for k in range(start[column], start[column + 1]):
-            if not joining[k]:
-                holder[rows[k]] = -1
-            elif alive[k] and -gain[k] < alone[column]:
-                alone[column], host[column] = -gain[k], k
-    for first in columns:
-        u[first] = alone[first]
-        low = alone[first]
-        best = -1
-        for k in range(start[first], start[first + 1]):
-            if alive[k] and not joining[k] and -gain[k] - v[rows[k]] < low:
-                low, best = -gain[k] - v[rows[k]], k
-        u[first] = low
-        if best < 0:
-            continue
-        if holder[rows[best]] < 0:
-            holder[rows[best]], chosen[first] = first, best
-            continue
-        # Somebody has to give way: the cheapest chain of changes ends at a free row, or with one alone.
-        touched = [rows[best]]
-        touched.clear()
-        heap = [(0.0, 0)]
-        heap.clear()
-        column, low = first, 0.0
-        free_at, free_column, sink = np.inf, -1, -1
-        while True:
-            at = low + alone[column] - u[column]
-            if at < free_at:
-                free_at, free_column = at, column
-            for k in range(start[column], start[column + 1]):
-                row = rows[k]
-                if not alive[k] or joining[k] or scanned[row]:
-                    continue
-                at = low - gain[k] - u[column] - v[row]
-                if at < distance[row]:
-                    if distance[row] == np.inf:
-                        touched.append(row)
-                    distance[row], before[row] = at, k
-                    heapq.heappush(heap, (at, row))
-            row = -1
-            while len(heap):
-                at, row = heapq.heappop(heap)
-                if not scanned[row] and at == distance[row]:
-                    break
-                row = -1
-            if row < 0 or free_at <= distance[row]:
-                low = free_at
-                break
-            low = distance[row]
-            scanned[row] = True
-            if holder[row] < 0:
-                sink = row
-                break
-            column = holder[row]
-        u[first] += low
-        for row in touched:
-            if scanned[row] and row != sink:
-                u[holder[row]] += low - distance[row]
-                v[row] -= low - distance[row]
-        row = sink
-        if sink < 0 and free_column != first:
-            row = rows[chosen[free_column]]
-            chosen[free_column] = -1
-        while row >= 0:
-            k = before[row]
-            column = np.searchsorted(start, k, side="right") - 1
-            left = -1 if chosen[column] < 0 else rows[chosen[column]]
-            holder[row], chosen[column] = column, k
-            row = -1 if column == first else left
-        for row in touched:
-            distance[row], scanned[row] = np.inf, False
-    for column in columns:
-        if chosen[column] < 0:
-            chosen[column] = host[column]
+
+@compiled
+def link(links: Graph) -> None:
+    """Give the columns the pairs with the lowest total cost."""
+    n, count = len(links.columns.match), len(links.rows.match)
+    scratch = np.full(count, np.inf), np.empty(count, np.int64), np.zeros(count, np.bool_)
+    for column in range(n):
+        _find_host(column, links)
+        _augment(column, links.columns, links.rows, links.cost, links.joining, links.alive, scratch)
+
+
+@compiled
+def relink(links: Graph, broken: Int64) -> None:
+    """The same after the links of some columns have been cut, starting from what there was."""
+    n, count = len(links.columns.match), len(links.rows.match)
+    rows, columns = links.rows, links.columns
+    size = max(n, count)
+    scratch = np.full(size, np.inf), np.empty(size, np.int64), np.zeros(size, np.bool_)
+    left = np.empty(len(broken), np.int64)
+    for i in range(len(broken)):
+        column = broken[i]
+        k = columns.match[column]
+        left[i] = -1
+        if k >= 0:
+            left[i] = rows.own[k]
+            columns.match[column] = rows.match[left[i]] = -1
+        else:
+            k = links.host[column]
+        links.alive[k] = False
+        _find_host(column, links)
+    # Whom somebody has left is free for others, and then those who were cut off look for somebody.
+    for row in left:
+        if row >= 0:
+            _augment(row, rows, columns, links.cost, links.joining, links.alive, scratch)
+    for column in broken:
+        if columns.match[column] < 0:
+            _augment(column, columns, rows, links.cost, links.joining, links.alive, scratch)
 
 
 @compiled
@@ -229,7 +251,7 @@ def contradictions(
 ) -> Int64:
     """Columns of the weakest links between two tracks, or a person and a track, that cannot be one.
 
-    columns: increasing, whole components.  previous: (N,) row of each, -1 for none.  ratio, joined: (N,)
+    columns: increasing, whole trees.  previous: (N,) row of each, -1 for none.  ratio, joined: (N,)
     of these links.  stranger: (N,) which are not the settled person's at the root.  root: (N,) as `climb`
     gives.  One a tree: where it is cut, the rest of the tree may be sound; with `final` every
     track that contradicts an earlier one is cut off at once, and `previous` changed.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from services.tracker.chains import Pairs
@@ -19,17 +17,22 @@ def explain(
     previous: list[int],
     scores: Scores,
     pairs: Pairs,
-    *,
     threshold: float,
-    columns: Iterable[int],
+    columns: list[int],
 ) -> None:
     """Leave with some of the tracks the reason of a decision.
 
     previous: row of each track's predecessor, -1 for none.  scores: what was found now.  pairs: what was
     decided from, found now or before.  threshold: what a link must exceed.  columns: the tracks.
     """
-    t = len(tails)
-    begins = np.searchsorted(scores.columns, np.arange(len(tracks) + 1))
+    t, width = len(tails), len(tails) + len(tracks)
+    link = np.array(previous, np.int64)[scores.columns] == scores.rows
+    pair_of = dict(zip(scores.columns[link].tolist(), np.flatnonzero(link).tolist(), strict=True))
+    others = np.where(link, -np.inf, scores.total)
+    order = np.lexsort((scores.rows, -others, scores.columns))
+    best, first = np.unique(scores.columns[order], return_index=True)
+    second_of = dict(zip(best.tolist(), order[first].tolist(), strict=True))
+    known = dict(zip((pairs.columns * width + pairs.rows).tolist(), pairs.ratio.tolist(), strict=True))
 
     def candidate(row: int, ratio: float, terms: dict[str, float]) -> Candidate:
         end = tails[row].tail if row < t else tracks[row - t]
@@ -38,19 +41,13 @@ def explain(
 
     for column in columns:
         track, chosen = tracks[column], previous[column]
-        rows = scores.rows[begins[column] : begins[column + 1]]
-        total = scores.total[begins[column] : begins[column + 1]]
         continues = second = None
-        if chosen >= 0:
-            here = np.flatnonzero(rows == chosen)
-            if len(here):
-                pair = int(here[0])
-                continues = candidate(chosen, float(total[pair]), scores.of(int(begins[column]) + pair))
-            else:  # an operator's decision, or a link found before that was the second best then
-                there = pairs.ratio[(pairs.columns == column) & (pairs.rows == chosen)]
-                continues = candidate(chosen, float(there[0]) if len(there) else 0.0, {})
-        others = np.where(rows == chosen, -np.inf, total)
-        if len(others) and np.isfinite(others.max()):
-            best = int(np.argmax(others))
-            second = candidate(int(rows[best]), float(others[best]), scores.of(int(begins[column]) + best))
+        if column in pair_of:
+            pair = pair_of[column]
+            continues = candidate(chosen, float(scores.total[pair]), scores.of(pair))
+        elif chosen >= 0:  # an operator's decision, or what was found before
+            continues = candidate(chosen, known.get(column * width + chosen, 0.0), {})
+        pair = second_of.get(column, -1)
+        if pair >= 0 and np.isfinite(others[pair]):
+            second = candidate(int(scores.rows[pair]), float(others[pair]), scores.of(pair))
         track.reason = Reason(continues, second, threshold, bool(track.pinned))

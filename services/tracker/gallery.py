@@ -72,6 +72,7 @@ class Gallery:
         self.decided_ns = 0
         self._untold: dict[int, int] = {}
         self._waiting: set[int] = set()
+        self._backlog = False  # many newcomers are left for the next decision
 
     def see(self, track: Track, size_px: tuple[int, int]) -> None:
         """Take in a confirmed track that has been observed just now, in a picture of this size."""
@@ -104,10 +105,9 @@ class Gallery:
             return bool(self.tracks)
         if since_s < min(BACKLOG_S, self._wait_s()):
             return False
-        ripe = (number for number in self._waiting if _ripe(self.tracks[number]))
-        if since_s >= self._wait_s():
-            return any(True for _ in ripe)
-        return len(self._waiting) >= MOST_JUDGED and sum(1 for _ in ripe) >= MOST_JUDGED
+        if self._backlog:
+            return True
+        return since_s >= self._wait_s() and any(_ripe(self.tracks[number]) for number in self._waiting)
 
     def _wait_s(self) -> float:
         """How long newcomers wait for one another: the more tracks there are, the longer."""
@@ -130,7 +130,9 @@ class Gallery:
             ends = Ends(np.array(ids, np.int64), len(tails), Stays.of(tracks))
             self.judgements.take(scores, ends, columns, self.threshold, t_ns)
             pairs = self.judgements.pairs(ends)
-            previous = predecessors(tracks, tails, pairs, self.threshold)
+            cover = predecessors(tracks, tails, pairs, self.threshold)
+            self.judgements.part(ends, cover, self.threshold)
+            previous = cover.previous.tolist()
             before = self.before
             self._name(tracks, tails, previous)
             changed = [
@@ -139,7 +141,7 @@ class Gallery:
                 if self.before.get(track.track_id) != before.get(track.track_id)
             ]
             told = sorted({*columns.tolist(), *changed})
-            explain(tracks, tails, previous, scores, pairs, threshold=self.threshold, columns=told)
+            explain(tracks, tails, previous, scores, pairs, self.threshold, told)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
 
@@ -147,9 +149,11 @@ class Gallery:
         """The tracks to decide about, in the order of their beginning, and the ids of those to judge now."""
         known = [track for track in self.tracks.values() if track.identity]
         new = [track for number in self._waiting if _ripe(track := self.tracks[number])]
+        self._backlog = False
         if len(self.tracks) <= BUSY_TRACKS:
             judged = known + new
         else:
+            self._backlog = len(new) >= 2 * MOST_JUDGED
             new = sorted(new, key=_beginning)[:MOST_JUDGED]
             count = min(MOST_JUDGED - len(new), math.ceil(BUSY_TRACKS * since_s))
             stale = sorted(known, key=lambda each: (self.judgements.judged_ns(each.track_id), each.track_id))
@@ -352,6 +356,7 @@ class Gallery:
             "decisions": self.decisions,
             "decided_ns": self.decided_ns,
             "untold": self._untold,
+            "backlog": self._backlog,
         }
 
     @classmethod
@@ -371,7 +376,7 @@ class Gallery:
         gallery.judgements = Judgements.restored(state["judgements"])
         gallery.register = Register.restored(state["register"], people)
         gallery.decisions, gallery.decided_ns = state["decisions"], state["decided_ns"]
-        gallery._untold = state["untold"]
+        gallery._untold, gallery._backlog = state["untold"], state["backlog"]
         gallery._waiting = {number for number, track in gallery.tracks.items() if not track.identity}
         return gallery
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.chains import STRANGE, Pairs, Stays
+from services.tracker.chains import STRANGE, Cover, Pairs, Stays
 from services.tracker.evidence import Scores
 from services.tracker.kalman import Float64
 
@@ -82,6 +82,13 @@ class Judgements:
             own = set(ends.ids[ends.settled :].tolist())
             self._judged_ns = {each: t_ns for each, t_ns in self._judged_ns.items() if each in own}
         return Pairs(rows[found], columns[found], self._ratio)
+
+    def part(self, ends: Ends, cover: Cover, threshold: float) -> None:
+        """Make no links of those that contradicted others, until they are judged again."""
+        rows, columns = _places(ends, self._earlier, self._later)
+        width = len(ends.ids)
+        cut = np.isin(columns * width + rows, cover.cut_columns * width + cover.cut_rows)
+        self._ratio[cut] = np.minimum(self._ratio[cut], threshold)
 
     def state(self) -> list[Any]:
         """Plain values and arrays for `restored`."""

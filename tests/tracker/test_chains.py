@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracker.association import assign
-from services.tracker.chains import STRANGE, Pairs, predecessors, together
+from services.tracker import chains
+from services.tracker.chains import STRANGE, Pairs, together
 from services.tracker.person import TrackedPerson
 from services.tracker.track import Track
 from services.tracker.ways import TOUCH_S
@@ -31,6 +32,10 @@ def ratios(count: int, links: dict[tuple[int, int], float]) -> np.ndarray:
 def pairs(ratio: np.ndarray) -> Pairs:
     rows, columns = np.nonzero(np.isfinite(ratio))
     return Pairs(rows, columns, ratio[rows, columns])
+
+
+def predecessors(tracks: list[Track], tails: list[TrackedPerson], given: Pairs, threshold: float) -> list[int]:
+    return [int(row) for row in chains.predecessors(tracks, tails, given, threshold).previous]
 
 
 def at_once(a: Track, b: Track) -> bool:
