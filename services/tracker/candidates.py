@@ -14,14 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.kalman import Float64
+from services.tracker.appearance import Similarity
 from services.tracker.resemblance import Looks
+from services.tracker.topology import Neighbour
+from services.tracker.ways import TOUCH_S
 
 Int64 = NDArray[np.int64]
+
+UNLIKELY = -2.0
+"""Pairs against which looks and time say more than this together are not looked at any closer."""
 
 MOST_ALIKE = 16
 """So many of the most alike are looked at for a track that appears, wherever they were,"""
 
-LATEST = 4096
+LATEST = 2048
 """among so many of those seen last."""
 
 
@@ -31,36 +37,33 @@ def near(
     last_ns: Int64,
     settled: int,
     chosen: Int64,
-    ways: Mapping[int, Sequence[tuple[int, float]]],
-) -> tuple[Int64, Int64]:
-    """Rows and columns of the pairs that time and place allow.
+    neighbours: Mapping[int, Sequence[Neighbour]],
+) -> tuple[Int64, Int64, Float64]:
+    """Rows and columns of the pairs that time and place allow, and what the time says of each, roughly.
 
     camera, first_ns, last_ns: (T + N,) of the T settled people's last tracks and the N tracks.  chosen: (C,)
-    the columns to look at.  ways: for each camera those to look at, and the longest gap in seconds.
+    the columns to look at.  neighbours: for each camera those to look at.
     """
     order = np.argsort(camera, kind="stable")
     present, begins = np.unique(camera[order], return_index=True)
-    part = {
-        int(each): order[begin:end]
-        for each, begin, end in zip(present, begins, [*begins[1:], len(order)], strict=True)
-    }
+    part = dict(zip(present.tolist(), np.split(order, begins[1:]), strict=True))
     columns_at: dict[int, list[int]] = {}
     for column in chosen.tolist():
         columns_at.setdefault(int(camera[settled + column]), []).append(column)
-    rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    rows, columns, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for there, own in sorted(columns_at.items()):
         mine = np.array(own, np.int64)
-        for here, gap_s in ways.get(there, ()):
-            earlier = part.get(here)
-            if earlier is None:
+        for here, mean_s, at_once in neighbours.get(there, ()):
+            if here not in part:
                 continue
-            latest_ns = last_ns[earlier] + round(gap_s * 1e9)
-            a, b = np.nonzero(
-                (earlier[:, None] < settled + mine) & (latest_ns[:, None] >= first_ns[settled + mine])
-            )
+            earlier = part[here]
+            gap_s = (first_ns[settled + mine] - last_ns[earlier][:, None]) * 1e-9
+            time = np.where(gap_s < -TOUCH_S, at_once, -np.maximum(gap_s, 0.0) / mean_s)
+            a, b = np.nonzero((earlier[:, None] < settled + mine) & (time >= UNLIKELY - Similarity.BOUND))
             rows.append(earlier[a])
             columns.append(mine[b])
-    return np.concatenate(rows), np.concatenate(columns)
+            times.append(time[a, b])
+    return np.concatenate(rows), np.concatenate(columns), np.concatenate(times)
 
 
 def alike(looks: Sequence[Looks], last_ns: Int64, settled: int, chosen: Int64) -> tuple[Int64, Int64]:

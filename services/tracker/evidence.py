@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.candidates import alike, near
+from services.tracker.candidates import UNLIKELY, alike, near
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Looks, Resemblance
@@ -24,9 +24,6 @@ LOYALTY = 0.5
 """Advantage of what was decided before, so that equal evidence does not make identities flicker."""
 
 BEFORE = "decided before"
-
-UNLIKE = -2.0
-"""Of too many pairs those whose looks say more than this against it are not looked at any closer."""
 
 
 @dataclass(slots=True)
@@ -42,12 +39,29 @@ class Scores:
     columns: Int64
     total: Float64
     terms: dict[str, Float64]
+    _values: Float64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._values = np.stack(list(self.terms.values()), axis=1)
 
     def of(self, pair: int) -> dict[str, float]:
         """The terms of one of the pairs that say anything, strongest first."""
-        found = {name: float(value[pair]) for name, value in self.terms.items()}
-        said = {name: value for name, value in found.items() if np.isfinite(value) and abs(value) >= 0.05}
-        return dict(sorted(said.items(), key=lambda item: -abs(item[1])))
+        found = zip(self.terms, self._values[pair].tolist(), strict=True)
+        said = [(name, value) for name, value in found if 0.05 <= abs(value) < np.inf]
+        return dict(sorted(said, key=lambda item: -abs(item[1])))
+
+
+class Chosen(NamedTuple):
+    """Which pairs to look at where there are too many for all, see `candidates`.
+
+    columns: (C,) the columns to judge.  new: those that were never judged.  rows_before, columns_before: (K,)
+    pairs that were found to be likely before.  What was linked before is always judged.
+    """
+
+    columns: Int64
+    new: Int64
+    rows_before: Int64
+    columns_before: Int64
 
 
 class Evidence:
@@ -63,13 +77,12 @@ class Evidence:
         tails: list[TrackedPerson],
         before: Mapping[int, int],
         sizes_px: Mapping[int, tuple[int, int]],
-        chosen: Int64 | None = None,
+        chosen: Chosen | None = None,
     ) -> Scores:
         """Judge the pairs in which the row may precede the column.
 
         tracks: N, in the order of their beginning.  before: track -> the track it was decided to continue.
-        chosen: (C,) the columns to judge, of which only the pairs that are worth it are looked at, see
-        `candidates`; None for all pairs of all.  What was linked before is always judged.
+        chosen: what to look at; None for all pairs.
         """
         n, t = len(tracks), len(tails)
         ends = [person.tail for person in tails if person.tail is not None] + tracks
@@ -81,20 +94,17 @@ class Evidence:
             columns, rows = np.nonzero(np.arange(t + n) < t + np.arange(n)[:, None])
         else:
             rows, columns = self._candidates(ends, t, previous, list(looks.values()), chosen)
-        like = {name: each.ratio(rows, columns) for name, each in looks.items()}
-        alike_ = np.sum(list(like.values()), axis=0) if like else np.zeros(len(rows))
+        terms = {name: each.ratio(rows, columns) for name, each in looks.items()}
+        alike = np.sum(list(terms.values()), axis=0) if terms else np.zeros(len(rows))
         linked = rows == previous[columns]
-        if chosen is not None:
-            keep = linked | (alike_ >= UNLIKE)
-            rows, columns, linked, alike_ = rows[keep], columns[keep], linked[keep], alike_[keep]
-            like = {name: value[keep] for name, value in like.items()}
         # A link that was made teaches as much as its looks, not its place, make it certain.
-        links = linked / (1 + np.exp(-alike_))
-        terms = dict(like)
+        links = linked / (1 + np.exp(-alike))
         if len(rows):
-            used, at = np.unique(np.concatenate([rows, columns + t]), return_inverse=True)
-            ways = Ways.of([ends[each] for each in used], sizes_px)
-            terms |= self.topology.ratios(ways, at[: len(rows)], at[len(rows) :], links)
+            used = np.zeros(t + n, bool)
+            used[rows] = used[columns + t] = True
+            at = np.cumsum(used) - 1
+            ways = Ways.of([ends[each] for each in np.flatnonzero(used).tolist()], sizes_px)
+            terms |= self.topology.ratios(ways, at[rows], at[columns + t], links)
         terms[BEFORE] = linked * LOYALTY
         total = np.sum(list(terms.values()), axis=0)
         for pair in np.flatnonzero(rows < t).tolist():
@@ -104,7 +114,7 @@ class Evidence:
         return Scores(rows, columns, total, terms)
 
     def _candidates(
-        self, ends: list[Track], t: int, previous: Int64, looks: list[Looks], chosen: Int64
+        self, ends: list[Track], t: int, previous: Int64, looks: list[Looks], chosen: Chosen
     ) -> tuple[Int64, Int64]:
         """Rows and columns of the pairs to look at, column by column."""
         camera = np.array([end.camera for end in ends], np.int64)
@@ -114,14 +124,20 @@ class Evidence:
         a, b = camera[previous[linked]], camera[t + linked]
         two = a != b
         pairs = zip(np.minimum(a, b)[two].tolist(), np.maximum(a, b)[two].tolist(), strict=True)
-        ways = self.topology.ways(np.unique(camera).tolist(), Counter(pairs))
+        neighbours = self.topology.neighbours(np.unique(camera).tolist(), Counter(pairs))
+        rows, columns, time = near(camera, first_ns, last_ns, t, chosen.columns, neighbours)
+        likely = sum((each.ratio(rows, columns) for each in looks), start=time) >= UNLIKELY
+        # Links between cameras are looked at in any case, for they teach.
+        teaching = linked[two | np.isin(linked, chosen.columns)]
         found = (
-            near(camera, first_ns, last_ns, t, chosen, ways),
-            alike(looks, last_ns, t, chosen),
-            (previous[linked], linked),
+            (rows[likely], columns[likely]),
+            alike(looks, last_ns, t, chosen.new),
+            (chosen.rows_before, chosen.columns_before),
+            (previous[teaching], teaching),
         )
         rows, columns = (np.concatenate(each) for each in zip(*found, strict=True))
-        key = np.unique(columns * len(ends) + rows)
+        key = np.sort(columns * len(ends) + rows)
+        key = key[np.diff(key, prepend=-1) > 0]
         return key % len(ends), key // len(ends)
 
     def settle(self, track: Track, previous: Track | None, sizes_px: Mapping[int, tuple[int, int]]) -> None:

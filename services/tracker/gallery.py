@@ -122,12 +122,12 @@ class Gallery:
         tracks, judged = self._chosen(since_s)
         if tracks:
             tails = self.register.latest(max(MAX_TAILS, sum(track.open for track in self.tracks.values())))
-            busy = len(self.tracks) > BUSY_TRACKS
-            columns = np.flatnonzero([track.track_id in judged for track in tracks])
-            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, columns if busy else None)
             ids = [person.tail.track_id for person in tails if person.tail is not None]
             ids += [track.track_id for track in tracks]
             ends = Ends(np.array(ids, np.int64), len(tails), Stays.of(tracks))
+            columns = np.flatnonzero([track.track_id in judged for track in tracks])
+            chosen = self.judgements.chosen(ends, columns) if len(self.tracks) > BUSY_TRACKS else None
+            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, chosen)
             self.judgements.take(scores, ends, columns, self.threshold, t_ns)
             pairs = self.judgements.pairs(ends)
             cover = predecessors(tracks, tails, pairs, self.threshold)

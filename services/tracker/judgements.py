@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.chains import STRANGE, Cover, Pairs, Stays
-from services.tracker.evidence import Scores
+from services.tracker.evidence import Chosen, Scores
 from services.tracker.kalman import Float64
 
 Int64 = NDArray[np.int64]
@@ -45,6 +45,14 @@ class Judgements:
     def judged_ns(self, track_id: int) -> int:
         """When a track was last compared with all that it may continue, 0 if never."""
         return self._judged_ns.get(track_id, 0)
+
+    def chosen(self, ends: Ends, columns: Int64) -> Chosen:
+        """What to look at in order to judge these columns."""
+        rows, places = _places(ends, self._earlier, self._later)
+        own = ends.ids[ends.settled :]
+        again = (rows >= 0) & (self._ratio > STRANGE) & np.isin(places, columns)
+        new = [column for column in columns.tolist() if int(own[column]) not in self._judged_ns]
+        return Chosen(columns, np.array(new, np.int64), rows[again], places[again])
 
     def take(self, scores: Scores, ends: Ends, chosen: Int64, threshold: float, t_ns: int) -> None:
         """Take in what was found now; of the columns `chosen` it is all there is."""
