@@ -157,8 +157,11 @@ class TrackerCore:
 
     def _describe(self, camera: CameraTracker, detections: Detections, people: People) -> None:
         """Give tracks what is known of faces and clothes."""
+        others = self._intake.others(people)
+        if not others:
+            return
         columns = camera.columns()
-        for kind, sound in self._intake.others(people).items():
+        for kind, sound in others.items():
             for track, column in zip(camera.tracks, columns.tolist(), strict=True):
                 if column >= 0 and int(detections.rows[column]) in sound:
                     track.describe(kind, *sound[int(detections.rows[column])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class Track:
             del seen_ns[0]
         seen_ns.append(t_ns)
 
-    def walk(self, t_ns: int, point: tuple[float, float, float, float, float]) -> None:
+    def walk(self, t_ns: int, point: Sequence[float]) -> None:
         """Another point (x, y, vx, vy, h) of the way; the last one is always kept up to date."""
         t_s = t_ns * 1e-9
         way = self.way
