@@ -12,7 +12,8 @@ from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
 from services.tracker.camera_motion import shake
 from services.tracker.compiled import compiled
-from services.tracker.forest import Evidence, Forest
+from services.tracker.forest import Forest
+from services.tracker.hypothesis import Evidence
 from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
 from services.tracker.leaves import (
     CONFIRMED,
@@ -232,12 +233,12 @@ class CameraTracker:
         known = [int(i) for i in fresh if self.tracks[i].recent is not None]
         ratios: dict[int, float] = {}
         if known:
-            recent = np.stack([self.tracks[i].recent for i in known])  # type: ignore[misc]
+            recent = np.array([self.tracks[i].recent for i in known])
             cosines = recent @ detections.vectors[columns[known]].T
-            own = np.eye(len(known), dtype=bool)
-            ratios = dict(zip(known, self.similarity.ratio(cosines[own]).tolist(), strict=True))
-            self.similarity.same.add(cosines[own])
-            self.similarity.different.add(cosines[~own], 0.5)
+            own = cosines.diagonal().copy()
+            ratios = dict(zip(known, self.similarity.ratio(own).tolist(), strict=True))
+            self.similarity.same.add(own)
+            self.similarity.different.add(cosines[~np.eye(len(known), dtype=bool)], 0.5)
         for i in fresh.tolist():
             column = columns[i]
             quality = float(detections.quality[column])
