@@ -7,8 +7,9 @@ the cosines of two different people are like is learned all the time from people
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,45 @@ def cosines(a: Float64, b: Float64, rows: NDArray[np.int64], columns: NDArray[np
     return out
 
 
+@compiled
+def accumulate(
+    known: Float64, values: Float64, slots: NDArray[np.int64], undecided: NDArray[np.bool_], count: int
+) -> None:
+    """Fill the last N rows of `known`, (T + N, D), with the sum of the values of each identity up to there.
+
+    values: (N, D).  slots: (N,) number of each identity, the first T of `count` being those of the first rows.
+    undecided: (N,) who has none, and stands alone.
+    """
+    t, n = len(known) - len(values), len(values)
+    sums = np.zeros((count, values.shape[1]))
+    for row in range(t):
+        sums[row] = known[row]
+    for column in range(n):
+        known[t + column] = values[column]
+        if not undecided[column]:
+            known[t + column] += sums[slots[column]]
+            sums[slots[column]] = known[t + column]
+
+
+class Seen(NamedTuple):
+    """rows: (K,) of tracks of which anything is known.  means: (K, D) their vectors.  quality: (K,)."""
+
+    rows: NDArray[np.int64]
+    means: Float64
+    quality: Float64
+
+
+class Centres(NamedTuple):
+    """The means of cameras.  place: camera -> row of `means`, (C + 1, D), of which the last is zero."""
+
+    place: dict[int, int]
+    means: Float64
+
+    def of(self, cameras: Sequence[int]) -> Float64:
+        """(K, D) those of these cameras, zero where there is none."""
+        return self.means[[self.place.get(camera, -1) for camera in cameras]]
+
+
 @dataclass(slots=True)
 class Looks:
     """What is known of one kind of T settled people and N tracks, for one decision.
@@ -106,30 +146,29 @@ class Resemblance:
         The row of a track stands for what its identity has looked like up to it.
         """
         n, t = len(tracks), len(tails)
-        size = self._dimensions(tracks, tails)
-        if not size:
+        seen = self._seen(tracks)
+        if not len(seen.rows):
             return None
-        centre = self._centre(tracks, size)
+        size = seen.means.shape[1]
+        centres = self._centre(tracks, seen)
         own, weight = np.zeros((n, size)), np.zeros(n)
-        for i, track in enumerate(tracks):
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                total, quality = feature
-                own[i] = total / quality - centre.get(track.camera, 0.0)
-                weight[i] = min(quality, MAX_TRACK_WEIGHT)
-        own = normalised(own)
-        known: Float64 = np.zeros((t + n, size))
-        prefix: dict[int, Float64] = {}
-        for row, person in enumerate(tails):
-            for camera, (total, share) in sorted(person.prototypes.get(self.kind.name, {}).items()):
-                known[row] += total - share * centre.get(camera, 0.0)
-            prefix[person.identity] = known[row]
-        for i, track in enumerate(tracks):
-            value = own[i] * weight[i]
-            if track.identity:
-                value = value + prefix.get(track.identity, np.zeros(size))
-                prefix[track.identity] = value
-            known[t + i] = value
+        own[seen.rows] = normalised(seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()]))
+        weight[seen.rows] = np.minimum(seen.quality, MAX_TRACK_WEIGHT)
+        known = np.zeros((t + n, size))
+        prototypes = [
+            (row, camera, share, total)
+            for row, person in enumerate(tails)
+            for camera, (total, share) in sorted(person.prototypes.get(self.kind.name, {}).items())
+        ]
+        if prototypes:
+            rows, cameras, shares, totals = zip(*prototypes, strict=True)
+            parts = np.array(totals) - np.array(shares)[:, None] * centres.of(cameras)
+            owners, starts = np.unique(rows, return_index=True)
+            known[owners] = np.add.reduceat(parts, starts)
+        identities = {person.identity: row for row, person in enumerate(tails)}
+        slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
+        undecided = np.array([not track.identity for track in tracks])
+        accumulate(known, own * weight[:, None], np.array(slots, np.int64), undecided, len(identities))
         return Looks(normalised(known), own, self._similarity(tracks, own), self.kind.share)
 
     def settle(self, track: Track) -> None:
@@ -151,30 +190,31 @@ class Resemblance:
         resemblance._centres = {camera: (total, n) for camera, total, n in state}
         return resemblance
 
-    def _dimensions(self, tracks: list[Track], tails: list[TrackedPerson]) -> int:
-        for track in tracks:
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                return len(feature[0])
-        return 0
+    def _seen(self, tracks: list[Track]) -> Seen:
+        """What each track looks like of which anything is known."""
+        found = [(row, track.feature(self.kind.name)) for row, track in enumerate(tracks)]
+        known = [(row, feature) for row, feature in found if feature is not None]
+        rows = np.array([row for row, _ in known], np.int64)
+        quality = np.array([weight for _, (_, weight) in known])
+        totals = np.array([total for _, (total, _) in known])
+        return Seen(rows, totals / quality[:, None] if known else totals, quality)
 
-    def _centre(self, tracks: list[Track], size: int) -> dict[int, Float64]:
+    def _centre(self, tracks: list[Track], seen: Seen) -> Centres:
         """The mean of each camera's people, drawn towards that of all cameras."""
+        size = seen.means.shape[1]
         if not self.kind.centred:
-            return {}
-        sums = dict(self._centres)
-        for track in tracks:
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                total, n = sums.get(track.camera, (np.zeros(size), 0.0))
-                sums[track.camera] = (total + feature[0] / feature[1], n + 1)
-        overall = np.sum([total for total, _ in sums.values()], axis=0) / (
-            sum(n for _, n in sums.values()) + CENTRE_WEIGHT
-        )
-        return {
-            camera: (total + CENTRE_WEIGHT * overall) / (n + CENTRE_WEIGHT)
-            for camera, (total, n) in sums.items()
-        }
+            return Centres({}, np.zeros((1, size)))
+        place = {camera: number for number, camera in enumerate(self._centres)}
+        at = np.array([place.setdefault(tracks[row].camera, len(place)) for row in seen.rows.tolist()])
+        sums, count = np.zeros((len(place), size)), np.bincount(at, minlength=len(place)).astype(np.float64)
+        for number, (total, n) in enumerate(self._centres.values()):
+            sums[number], count[number] = total, count[number] + n
+        order = np.argsort(at, kind="stable")
+        present, starts = np.unique(at[order], return_index=True)
+        sums[present] += np.add.reduceat(seen.means[order], starts)
+        overall = sums.sum(axis=0) / (count.sum() + CENTRE_WEIGHT)
+        means = (sums + CENTRE_WEIGHT * overall) / (count + CENTRE_WEIGHT)[:, None]
+        return Centres(place, np.concatenate([means, np.zeros((1, size))]))
 
     def _similarity(self, tracks: list[Track], own: Float64) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""
