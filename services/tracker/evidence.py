@@ -14,7 +14,7 @@ from services.tracker.candidates import UNLIKELY, alike, near
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Looks, Resemblance
-from services.tracker.topology import Topology
+from services.tracker.topology import REACH_S, Topology
 from services.tracker.track import Track
 from services.tracker.ways import Ways
 
@@ -24,6 +24,9 @@ LOYALTY = 0.5
 """Advantage of what was decided before, so that equal evidence does not make identities flicker."""
 
 BEFORE = "decided before"
+
+HOPELESS = -4.0
+"""Pairs whose ratio can be no more than this are not looked at."""
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ class Evidence:
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks], np.int64)
         if chosen is None:
-            columns, rows = np.nonzero(np.arange(t + n) < t + np.arange(n)[:, None])
+            rows, columns = self._possible(ends, t, previous, list(looks.values()))
         else:
             rows, columns = self._candidates(ends, t, previous, list(looks.values()), chosen)
         terms = {name: each.ratio(rows, columns) for name, each in looks.items()}
@@ -112,6 +115,20 @@ class Evidence:
             if track.first_ns <= tails[rows[pair]].busy_ns.get(track.camera, -1):
                 total[pair] = -np.inf
         return Scores(rows, columns, total, terms)
+
+    def _possible(
+        self, ends: list[Track], t: int, previous: Int64, looks: list[Looks]
+    ) -> tuple[Int64, Int64]:
+        """Rows and columns of all pairs but those that are hopeless after so long, column by column."""
+        camera = np.array([end.camera for end in ends], np.int64)
+        first_ns = np.array([end.first_ns for end in ends], np.int64)
+        last_ns = np.array([end.last_ns for end in ends], np.int64)
+        columns, rows = np.nonzero(np.arange(len(ends)) < np.arange(t, len(ends))[:, None])
+        gap_s = (first_ns[t + columns] - last_ns[rows]) * 1e-9
+        most = self.topology.at_most(gap_s, camera[rows] == camera[t + columns])
+        most = sum((each.ratio(rows, columns) for each in looks), start=most)
+        keep = (gap_s < REACH_S) | (most > HOPELESS) | (rows == previous[columns])
+        return rows[keep], columns[keep]
 
     def _candidates(
         self, ends: list[Track], t: int, previous: Int64, looks: list[Looks], chosen: Chosen

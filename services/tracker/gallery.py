@@ -126,12 +126,12 @@ class Gallery:
             ids += [track.track_id for track in tracks]
             ends = Ends(np.array(ids, np.int64), len(tails), Stays.of(tracks))
             columns = np.flatnonzero([track.track_id in judged for track in tracks])
-            chosen = self.judgements.chosen(ends, columns) if len(self.tracks) > BUSY_TRACKS else None
+            self.judgements.begin(ends)
+            chosen = self.judgements.chosen(columns) if len(self.tracks) > BUSY_TRACKS else None
             scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, chosen)
-            self.judgements.take(scores, ends, columns, self.threshold, t_ns)
-            pairs = self.judgements.pairs(ends)
+            pairs = self.judgements.take(scores, columns, self.threshold, t_ns)
             cover = predecessors(tracks, tails, pairs, self.threshold)
-            self.judgements.part(ends, cover, self.threshold)
+            self.judgements.part(cover, self.threshold)
             previous = cover.previous.tolist()
             before = self.before
             self._name(tracks, tails, previous)

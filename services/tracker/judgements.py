@@ -38,6 +38,8 @@ class Judgements:
         self._ratio: Float64 = np.empty(0)
         self._at_once = np.empty(0, np.int64)
         self._judged_ns: dict[int, int] = {}
+        self._ends = Ends(np.empty(0, np.int64), 0, Stays.of([]))
+        self._pairs = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
     def __len__(self) -> int:
         return len(self._ratio)
@@ -46,57 +48,73 @@ class Judgements:
         """When a track was last compared with all that it may continue, 0 if never."""
         return self._judged_ns.get(track_id, 0)
 
-    def chosen(self, ends: Ends, columns: Int64) -> Chosen:
-        """What to look at in order to judge these columns."""
-        rows, places = _places(ends, self._earlier, self._later)
-        own = ends.ids[ends.settled :]
-        again = (rows >= 0) & (self._ratio > STRANGE) & np.isin(places, columns)
-        new = [column for column in columns.tolist() if int(own[column]) not in self._judged_ns]
-        return Chosen(columns, np.array(new, np.int64), rows[again], places[again])
-
-    def take(self, scores: Scores, ends: Ends, chosen: Int64, threshold: float, t_ns: int) -> None:
-        """Take in what was found now; of the columns `chosen` it is all there is."""
-        found = Pairs(scores.rows, scores.columns, scores.total)
-        at_once = ends.stays.at_once(found, ends.settled)
-        own = ends.ids[ends.settled :]
-        judged = np.isin(self._later, own[chosen])
-        # Of the other columns only the links that they have were looked at again.
-        width = len(ends.ids)
-        rows, columns = _places(ends, self._earlier, self._later)
-        again = (rows >= 0) & (columns >= 0) & np.isin(columns * width + rows, found.columns * width + found.rows)
-        old = ~(judged | again)
-        matters = (found.ratio > threshold) | (at_once & (found.ratio >= STRANGE))
-        self._earlier = np.concatenate([self._earlier[old], ends.ids[found.rows[matters]]])
-        self._later = np.concatenate([self._later[old], own[found.columns[matters]]])
-        self._ratio = np.concatenate([self._ratio[old], found.ratio[matters]])
-        self._at_once = np.concatenate([self._at_once[old], at_once[matters].astype(np.int64)])
-        for track_id in own[chosen].tolist():
-            self._judged_ns[track_id] = t_ns
-
-    def pairs(self, ends: Ends) -> Pairs:
-        """All that is known of these tracks; what is true no longer is forgotten."""
-        rows, columns = _places(ends, self._earlier, self._later)
+    def begin(self, ends: Ends) -> None:
+        """A decision about these begins; what is true no longer is forgotten."""
+        self._ends = ends
+        rows = _place(ends.ids, self._earlier)
+        columns = _place(ends.ids[ends.settled :], self._later)
         found = (rows >= 0) & (columns >= 0) & (rows < ends.settled + columns)
-        rows, columns, stays = np.maximum(rows, 0), np.maximum(columns, 0), ends.stays
-        pairs = Pairs(rows, columns, self._ratio)
+        rows, columns = rows[found], columns[found]
+        self._keep(found)
         # Who was taken to have left and is seen again, or the other way round, must be judged again.
-        found &= stays.at_once(pairs, ends.settled) == (self._at_once != 0)
-        row = np.maximum(rows - ends.settled, 0)
+        stays, row = ends.stays, np.maximum(rows - ends.settled, 0)
         met = (stays.camera[row] == stays.camera[columns]) & (stays.last_ns[row] >= stays.first_ns[columns])
+        found = stays.at_once(Pairs(rows, columns, self._ratio), ends.settled) == (self._at_once != 0)
         found &= ~((rows >= ends.settled) & met)
-        self._earlier, self._later = self._earlier[found], self._later[found]
-        self._ratio, self._at_once = self._ratio[found], self._at_once[found]
+        self._keep(found)
+        self._pairs = Pairs(rows[found], columns[found], self._ratio)
         if len(self._judged_ns) > 2 * len(stays.camera) + 64:
             own = set(ends.ids[ends.settled :].tolist())
             self._judged_ns = {each: t_ns for each, t_ns in self._judged_ns.items() if each in own}
-        return Pairs(rows[found], columns[found], self._ratio)
 
-    def part(self, ends: Ends, cover: Cover, threshold: float) -> None:
+    def chosen(self, columns: Int64) -> Chosen:
+        """What to look at in order to judge these columns."""
+        own = self._ends.ids[self._ends.settled :]
+        asked = np.zeros(len(own), bool)
+        asked[columns] = True
+        again = (self._ratio > STRANGE) & asked[self._pairs.columns]
+        new = [column for column in columns.tolist() if int(own[column]) not in self._judged_ns]
+        return Chosen(
+            columns, np.array(new, np.int64), self._pairs.rows[again], self._pairs.columns[again]
+        )
+
+    def take(self, scores: Scores, columns: Int64, threshold: float, t_ns: int) -> Pairs:
+        """Take in what was found now; of `columns` it is all there is.  Returns all that is known."""
+        ends = self._ends
+        own = ends.ids[ends.settled :]
+        asked = np.zeros(len(own), bool)
+        asked[columns] = True
+        # Of the other columns only the links that they have were looked at again, one of each at most.
+        again = np.full(len(own), -1)
+        again[scores.columns] = scores.rows
+        self._keep(~(asked[self._pairs.columns] | (again[self._pairs.columns] == self._pairs.rows)))
+        found = Pairs(scores.rows, scores.columns, scores.total)
+        at_once = ends.stays.at_once(found, ends.settled)
+        matters = (found.ratio > threshold) | (at_once & (found.ratio >= STRANGE))
+        rows, places = found.rows[matters], found.columns[matters]
+        self._earlier = np.concatenate([self._earlier, ends.ids[rows]])
+        self._later = np.concatenate([self._later, own[places]])
+        self._ratio = np.concatenate([self._ratio, found.ratio[matters]])
+        self._at_once = np.concatenate([self._at_once, at_once[matters].astype(np.int64)])
+        self._pairs = Pairs(
+            np.concatenate([self._pairs.rows, rows]), np.concatenate([self._pairs.columns, places]), self._ratio
+        )
+        for track_id in own[columns].tolist():
+            self._judged_ns[track_id] = t_ns
+        return self._pairs
+
+    def part(self, cover: Cover, threshold: float) -> None:
         """Make no links of those that contradicted others, until they are judged again."""
-        rows, columns = _places(ends, self._earlier, self._later)
-        width = len(ends.ids)
-        cut = np.isin(columns * width + rows, cover.cut_columns * width + cover.cut_rows)
+        width = len(self._ends.ids)
+        key = self._pairs.columns * width + self._pairs.rows
+        cut = np.isin(key, cover.cut_columns * width + cover.cut_rows)
         self._ratio[cut] = np.minimum(self._ratio[cut], threshold)
+
+    def _keep(self, which: NDArray[np.bool_]) -> None:
+        self._earlier, self._later = self._earlier[which], self._later[which]
+        self._ratio, self._at_once = self._ratio[which], self._at_once[which]
+        if len(self._pairs.rows) == len(which):
+            self._pairs = Pairs(self._pairs.rows[which], self._pairs.columns[which], self._ratio)
 
     def state(self) -> list[Any]:
         """Plain values and arrays for `restored`."""
@@ -112,13 +130,8 @@ class Judgements:
         return judgements
 
 
-def _places(ends: Ends, earlier: Int64, later: Int64) -> tuple[Int64, Int64]:
-    """The row of each earlier track and the column of each later one, -1 where it is not among the ends."""
-    own = ends.ids[ends.settled :]
-    return _place(ends.ids, earlier), _place(own, later)
-
-
 def _place(ids: Int64, wanted: Int64) -> Int64:
+    """Where in `ids` each of those wanted is, -1 for nowhere."""
     if not len(ids):
         return np.full(len(wanted), -1)
     order = np.argsort(ids, kind="stable")

@@ -103,6 +103,15 @@ class Topology:
         return terms
 
     @staticmethod
+    def at_most(gap_s: Float64, same: NDArray[np.bool_]) -> Float64:
+        """(K,) a bound of the evidence for gaps of more than `REACH_S`, in the same camera or from another.
+
+        It is that of the mean gap, not known here, that would fit best.
+        """
+        time = -1.0 - np.log(np.maximum(gap_s, REACH_S) * ARRIVALS)
+        return np.logaddexp(np.where(same, np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST, time), RETURN)
+
+    @staticmethod
     def _same_camera(ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> dict[str, Float64]:
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         near = np.minimum(gap_s, REACH_S)
