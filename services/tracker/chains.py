@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.cover import climb, contradictions, graph, link, relink
-from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
+from services.tracker.stays import Pairs, Stays
 from services.tracker.track import Track
 from services.tracker.ways import TOUCH_S
 
@@ -29,18 +29,6 @@ STRANGE = -3.0
 
 ROUNDS = 64
 """After so many cuts a tree's members that still contradict another are people of their own."""
-
-
-class Pairs(NamedTuple):
-    """K pairs of a row, that may precede, and a column, in any order.
-
-    rows, columns: (K,) int64; rows are T settled people, then N tracks; columns are tracks.
-    ratio: (K,) log-likelihood ratios.  A pair that is not among them cannot be a link.
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    ratio: Float64
 
 
 class Cover(NamedTuple):
@@ -55,38 +43,18 @@ class Cover(NamedTuple):
     cut_columns: NDArray[np.int64]
 
 
-class Stays(NamedTuple):
-    """When and where N tracks were: (N,) int64 each."""
-
-    first_ns: NDArray[np.int64]
-    last_ns: NDArray[np.int64]
-    camera: NDArray[np.int64]
-    pinned: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tracks: list[Track]) -> Stays:
-        """Those of these tracks."""
-        values = [(each.first_ns, each.last_ns, each.camera, each.pinned) for each in tracks]
-        return cls(*np.array(values, np.int64).reshape(-1, 4).T.copy())
-
-    def at_once(self, pairs: Pairs, settled: int) -> NDArray[np.bool_]:
-        """(K,) whether the row is still seen when the column begins, in another camera."""
-        row = np.maximum(pairs.rows - settled, 0)
-        seen = self.last_ns[row] > self.first_ns[pairs.columns] + int(TOUCH_S * 1e9)
-        return np.asarray((pairs.rows >= settled) & seen & (self.camera[row] != self.camera[pairs.columns]))
-
-
-def predecessors(tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs, threshold: float) -> Cover:
+def predecessors(
+    tracks: list[Track], tails: list[TrackedPerson], stays: Stays, pairs: Pairs, threshold: float
+) -> Cover:
     """The best predecessor for each track.
 
-    tracks: N, in the order of their beginning.  tails: T settled people.  threshold: what a link must
-    exceed.  Two stays at once in different views that are not among the pairs cannot be one person's.
+    tracks: N, in the order of their beginning.  tails: T settled people.  stays: theirs.  threshold: what a
+    link must exceed.  Two stays at once in different views that are not among the pairs cannot be one person's.
     What an operator has decided (`Track.pinned`) is kept, whatever the ratios say.
     """
     t, n = len(tails), len(tracks)
-    stays = Stays.of(tracks)
     pairs = _decided(tracks, tails, pairs)
-    at_once = stays.at_once(pairs, t)
+    at_once = stays.at_once(pairs.rows, pairs.columns)
     fits = at_once & (pairs.ratio >= STRANGE)
     fitting = np.sort((pairs.rows[fits] - t) * n + pairs.columns[fits])
     good = np.flatnonzero(pairs.ratio > threshold)
@@ -95,6 +63,7 @@ def predecessors(tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs, 
     joining = at_once[good]
     links = graph(rows, columns, ratio - threshold, joining, t + n, n)
     link(links)
+    times = stays.first_ns[t:], stays.last_ns[t:], stays.camera[t:], stays.pinned[t:]
     everybody = np.arange(n)
     previous, root, open_ = np.full(n, -1), np.empty(n, np.int64), everybody
     for remaining in range(ROUNDS, -1, -1):
@@ -112,14 +81,13 @@ def predecessors(tracks: list[Track], tails: list[TrackedPerson], pairs: Pairs, 
             open_ = np.flatnonzero(np.isin(root, np.concatenate([root[changed], above[changed]])))
         strange = _strangers(tracks, tails, root, open_)
         broken = contradictions(
-            open_, t, previous, value, joined, strange, *stays, fitting, int(TOUCH_S * 1e9), root,
+            open_, t, previous, value, joined, strange, *times, fitting, int(TOUCH_S * 1e9), root,
             remaining == 0,
         )  # fmt: skip
         if not len(broken):
             break
         relink(links, broken)
-    alive = links.alive
-    return Cover(previous, rows[~alive], columns[~alive])
+    return Cover(previous, rows[~links.alive], columns[~links.alive])
 
 
 def together(a: Track, b: Track) -> bool:

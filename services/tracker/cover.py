@@ -62,7 +62,9 @@ def graph(rows: Int64, columns: Int64, gain: Float64, joining: Bool, count: int,
 
 
 @compiled
-def _augment(first: int, a: Side, b: Side, cost: Float64, joining: Bool, alive: Bool, scratch: Scratch) -> None:
+def _augment(
+    first: int, a: Side, b: Side, cost: Float64, joining: Bool, alive: Bool, scratch: Scratch
+) -> None:
     """Find the one `first` of side a what is best for all: a shortest augmenting path (Jonker and Volgenant
     1987) over the sparse graph.  Somebody else may have to give way, or to do without.
     """
@@ -184,7 +186,14 @@ def climb(columns: Int64, settled: int, previous: Int64, root: Int64) -> None:
 
 @compiled
 def excludes(
-    a: int, b: int, first_ns: Int64, last_ns: Int64, camera: Int64, pinned: Int64, fitting: Int64, touch_ns: int
+    a: int,
+    b: int,
+    first_ns: Int64,
+    last_ns: Int64,
+    camera: Int64,
+    pinned: Int64,
+    fitting: Int64,
+    touch_ns: int,
 ) -> bool:
     """Whether track a and track b, which began later, cannot be one person's.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.tracker.chains import Pairs
 from services.tracker.evidence import Scores
 from services.tracker.person import TrackedPerson
 from services.tracker.reason import Candidate, Reason
+from services.tracker.stays import Pairs
 from services.tracker.track import Track
 
 
@@ -37,7 +37,9 @@ def explain(
     def candidate(row: int, ratio: float, terms: dict[str, float]) -> Candidate:
         end = tails[row].tail if row < t else tracks[row - t]
         assert end is not None
-        return Candidate(tails[row].identity if row < t else end.identity, end.camera, end.track_id, ratio, terms)
+        return Candidate(
+            tails[row].identity if row < t else end.identity, end.camera, end.track_id, ratio, terms
+        )
 
     for column in columns:
         track, chosen = tracks[column], previous[column]

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from services.tracker.chains import Stays, predecessors, together
+from services.tracker.candidates import Chosen
+from services.tracker.chains import predecessors, together
 from services.tracker.evidence import Evidence
 from services.tracker.explanation import explain
-from services.tracker.judgements import Ends, Judgements
+from services.tracker.judgements import Judgements
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.register import Register
+from services.tracker.stays import Stays
 from services.tracker.track import Track
 from shared.errors import TrackingError
 
@@ -35,18 +37,23 @@ MAX_TAILS = 256
 first; where more people than that are in view at once, as many as those."""
 
 REVISION_S = 1.0
-"""Decisions are looked over again after this long,"""
+"""Decisions are looked over again after this long."""
+
+FEW_TRACKS = 64
+JUDGED_A_SECOND = 200
+"""Up to so many tracks are all judged again in every decision; of more, those that appear, and so many of
+the others a second, in turn."""
 
 BUSY_TRACKS = 200
-"""and where there are more tracks than this, so many of them a second, in turn."""
+"""Where there are more tracks than this, not all pairs are looked at (`candidates.py`), and newcomers wait for
+one another,"""
 
 NEWCOMERS_S = 1.0
-"""Longest wait for a decision about newcomers, where there are many times more."""
+"""at most so long, where there are many times more."""
 
 MOST_JUDGED = 256
 BACKLOG_S = 0.25
-"""Tracks judged in one decision at most, where there are more than `BUSY_TRACKS`; where as many newcomers are
-left, the next decision comes so much later."""
+"""Tracks judged in one decision at most; where as many newcomers are left, the next comes so much later."""
 
 RIPE_WEIGHT = 2.0
 RIPE_S = 2.0
@@ -119,19 +126,18 @@ class Gallery:
         self.decided_ns = t_ns
         self.decisions += 1
         self._settle(t_ns)
-        tracks, judged = self._chosen(since_s)
+        tracks, judged_ids = self._chosen(since_s)
         if tracks:
             tails = self.register.latest(max(MAX_TAILS, sum(track.open for track in self.tracks.values())))
-            ids = [person.tail.track_id for person in tails if person.tail is not None]
-            ids += [track.track_id for track in tracks]
-            ends = Ends(np.array(ids, np.int64), len(tails), Stays.of(tracks))
-            columns = np.flatnonzero([track.track_id in judged for track in tracks])
-            self.judgements.begin(ends)
-            chosen = self.judgements.chosen(columns) if len(self.tracks) > BUSY_TRACKS else None
-            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, chosen)
-            pairs = self.judgements.take(scores, columns, self.threshold, t_ns)
-            cover = predecessors(tracks, tails, pairs, self.threshold)
-            self.judgements.part(cover, self.threshold)
+            stays = Stays.of(tracks, tails)
+            known = self.judgements.known(stays)
+            judged = np.flatnonzero([track.track_id in judged_ids for track in tracks])
+            new = judged[[not self.judgements.judged_ns(tracks[each].track_id) for each in judged.tolist()]]
+            chosen = Chosen(judged, new, known, everywhere=len(tracks) <= BUSY_TRACKS)
+            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, stays, chosen)
+            pairs = self.judgements.take(stays, known, scores, judged, self.threshold, t_ns)
+            cover = predecessors(tracks, tails, stays, pairs, self.threshold)
+            self.judgements.part(pairs, cover, self.threshold)
             previous = cover.previous.tolist()
             before = self.before
             self._name(tracks, tails, previous)
@@ -140,7 +146,7 @@ class Gallery:
                 for column, track in enumerate(tracks)
                 if self.before.get(track.track_id) != before.get(track.track_id)
             ]
-            told = sorted({*columns.tolist(), *changed})
+            told = sorted({*judged.tolist(), *changed})
             explain(tracks, tails, previous, scores, pairs, self.threshold, told)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
@@ -149,13 +155,12 @@ class Gallery:
         """The tracks to decide about, in the order of their beginning, and the ids of those to judge now."""
         known = [track for track in self.tracks.values() if track.identity]
         new = [track for number in self._waiting if _ripe(track := self.tracks[number])]
-        self._backlog = False
-        if len(self.tracks) <= BUSY_TRACKS:
+        self._backlog = len(new) >= 2 * MOST_JUDGED
+        if len(known) + len(new) <= FEW_TRACKS:
             judged = known + new
         else:
-            self._backlog = len(new) >= 2 * MOST_JUDGED
             new = sorted(new, key=_beginning)[:MOST_JUDGED]
-            count = min(MOST_JUDGED - len(new), math.ceil(BUSY_TRACKS * since_s))
+            count = min(MOST_JUDGED - len(new), math.ceil(JUDGED_A_SECOND * since_s))
             stale = sorted(known, key=lambda each: (self.judgements.judged_ns(each.track_id), each.track_id))
             judged = new + stale[:count]
         return sorted(known + new, key=_beginning), {track.track_id for track in judged}

@@ -152,7 +152,9 @@ class Resemblance:
         size = seen.means.shape[1]
         centres = self._centre(tracks, seen)
         own, weight = np.zeros((n, size)), np.zeros(n)
-        own[seen.rows] = normalised(seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()]))
+        own[seen.rows] = normalised(
+            seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()])
+        )
         weight[seen.rows] = np.minimum(seen.quality, MAX_TRACK_WEIGHT)
         known = np.zeros((t + n, size))
         prototypes = [

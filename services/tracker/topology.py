@@ -109,7 +109,9 @@ class Topology:
         It is that of the mean gap, not known here, that would fit best.
         """
         time = -1.0 - np.log(np.maximum(gap_s, REACH_S) * ARRIVALS)
-        return np.logaddexp(np.where(same, np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST, time), RETURN)
+        return np.logaddexp(
+            np.where(same, np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST, time), RETURN
+        )
 
     @staticmethod
     def _same_camera(ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> dict[str, Float64]:

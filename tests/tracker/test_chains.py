@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from services.tracker.association import assign
 from services.tracker import chains
-from services.tracker.chains import STRANGE, Pairs, together
+from services.tracker.chains import STRANGE, together
 from services.tracker.person import TrackedPerson
+from services.tracker.stays import Pairs, Stays
 from services.tracker.track import Track
 from services.tracker.ways import TOUCH_S
 
@@ -34,8 +35,11 @@ def pairs(ratio: np.ndarray) -> Pairs:
     return Pairs(rows, columns, ratio[rows, columns])
 
 
-def predecessors(tracks: list[Track], tails: list[TrackedPerson], given: Pairs, threshold: float) -> list[int]:
-    return [int(row) for row in chains.predecessors(tracks, tails, given, threshold).previous]
+def predecessors(
+    tracks: list[Track], tails: list[TrackedPerson], given: Pairs, threshold: float
+) -> list[int]:
+    cover = chains.predecessors(tracks, tails, Stays.of(tracks, tails), given, threshold)
+    return [int(row) for row in cover.previous]
 
 
 def at_once(a: Track, b: Track) -> bool:
