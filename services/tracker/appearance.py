@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 
 
@@ -52,6 +53,23 @@ class Spread:
         return spread
 
 
+@compiled
+def log_ratios(
+    cosines: Float64, same: tuple[float, float], different: tuple[float, float], bound: float
+) -> Float64:
+    """(K,) log-likelihood ratios of cosines between two normal distributions (mean, deviation), bounded."""
+    (m1, s1), (m0, s0) = same, different
+    low, high, ratio = min(m0, m1), max(m0, m1), math.log(s0 / s1)
+    out = np.empty(len(cosines))
+    for k in range(len(cosines)):
+        # Beyond its mean a better match is never less likely the same person, nor below the
+        # impostors' mean a worse one less likely another.
+        c = min(max(cosines[k], low), high)
+        value = ((c - m0) / s0) ** 2 / 2 - ((c - m1) / s1) ** 2 / 2 + ratio
+        out[k] = min(max(value, -bound), bound)
+    return out
+
+
 class Similarity:
     """Log-likelihood ratio of a cosine: the same person against two different ones.
 
@@ -69,13 +87,9 @@ class Similarity:
 
     def ratio(self, cosine: Float64) -> Float64:
         """Log-likelihood ratio for each cosine."""
-        m1, s1 = self.same.mean, self.same.deviation
-        m0, s0 = self.different.mean, self.different.deviation
-        # Beyond its mean a better match is never less likely the same person, nor below the
-        # impostors' mean a worse one less likely another.
-        c = np.clip(cosine, min(m0, m1), max(m0, m1))
-        value = ((c - m0) / s0) ** 2 / 2 - ((c - m1) / s1) ** 2 / 2 + math.log(s0 / s1)
-        return np.clip(value, -self.BOUND, self.BOUND)
+        same, different = self.same, self.different
+        apart = (same.mean, same.deviation), (different.mean, different.deviation)
+        return log_ratios(cosine.ravel(), *apart, self.BOUND).reshape(cosine.shape)
 
     def state(self) -> Any:
         """Plain numbers for `restored`."""

@@ -10,11 +10,13 @@ brought to the usual spread by their running mean and deviation.  All of it is p
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from services.tracker.appearance import Spread
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.parameters import Parameters
 
@@ -37,6 +39,15 @@ USUAL_MEAN, USUAL_DEVIATION, USUAL_WEIGHT = 3.5, 2.0, 20.0
 """Of raw log-odds of a detector's scores, and how many scores the first ones' own spread counts for."""
 
 
+@compiled
+def _log_odds(scores: Float64) -> Float64:
+    out = np.empty(len(scores))
+    for j in range(len(scores)):
+        sure = min(max(scores[j], 1e-3), 1.0 - 1e-3)
+        out[j] = math.log(sure / (1.0 - sure))
+    return out
+
+
 class Calibration:
     """Scores of one camera's detector to log-odds."""
 
@@ -52,8 +63,7 @@ class Calibration:
         if self._scale is None and (scores.min() < 0.0 or scores.max() > 1.0):
             self._scale = Spread(float(scores.mean()), max(float(scores.std()), 1e-3), USUAL_WEIGHT)
         if self._scale is None:
-            sure = np.minimum(np.maximum(scores, 1e-3), 1.0 - 1e-3)
-            raw = np.log(sure / (1.0 - sure))
+            raw = _log_odds(scores)
         else:
             self._scale.add(scores)
             raw = USUAL_MEAN + USUAL_DEVIATION * (scores - self._scale.mean) / self._scale.deviation

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
 from services.tracker.camera_motion import shake
-from services.tracker.forest import Evidence, Forest
+from services.tracker.compiled import compiled
+from services.tracker.forest import Forest
+from services.tracker.hypothesis import Evidence
 from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
 from services.tracker.leaves import (
     CONFIRMED,
@@ -166,12 +168,12 @@ class CameraTracker:
         started: list[Track] = []
         tracks: list[Track] = []
         leaf_of: dict[int, int] = {}
-        states = forest.leaves.state[self.rows].tolist()
-        for leaf, tag, state in zip(self.rows.tolist(), tags[sure].tolist(), states, strict=True):
+        steps = _steps(forest.leaves.state, self.rows).tolist()
+        for leaf, tag, (score, *step) in zip(self.rows.tolist(), tags[sure].tolist(), steps, strict=True):
             tree = tag[TREE]
             track = self._track_of.get(tree)
             if track is None:
-                track = Track(next_id + len(started), self.camera, tag[FIRST_NS], state[SCORE])
+                track = Track(next_id + len(started), self.camera, tag[FIRST_NS], score)
                 track.confirmed = True
                 self._track_of[tree] = track
                 self._id_of[tree] = track.track_id
@@ -183,8 +185,8 @@ class CameraTracker:
                 track.open = True
                 self._replay(track, leaf, parted_ns)
             elif tag[DETECTION] >= 0:
-                track.see(t_ns, state[SCORE])
-                track.walk(t_ns, _step(state))
+                track.see(t_ns, score)
+                track.walk(t_ns, step)
             leaf_of[tree] = leaf
             tracks.append(track)
         self.tracks, self._leaf_of = tracks, leaf_of
@@ -195,9 +197,9 @@ class CameraTracker:
     def _replay(self, track: Track, leaf: int, since_ns: int) -> None:
         """See again what a leaf's line saw at since_ns and later; the newest embedding is left out."""
         for generation, row in self.forest.history(leaf, since_ns):
-            state = generation.state[row].tolist()
-            track.see(generation.t_ns, state[SCORE])
-            track.walk(generation.t_ns, _step(state))
+            score, *step = _steps(generation.state, np.array([row])).tolist()[0]
+            track.see(generation.t_ns, score)
+            track.walk(generation.t_ns, step)
             column = generation.tags[row, DETECTION]
             quality = float(generation.quality[column])
             if quality > 0 and generation.t_ns != self.t_ns:
@@ -231,12 +233,12 @@ class CameraTracker:
         known = [int(i) for i in fresh if self.tracks[i].recent is not None]
         ratios: dict[int, float] = {}
         if known:
-            recent = np.stack([self.tracks[i].recent for i in known])  # type: ignore[misc]
+            recent = np.array([self.tracks[i].recent for i in known])
             cosines = recent @ detections.vectors[columns[known]].T
-            own = np.eye(len(known), dtype=bool)
-            ratios = dict(zip(known, self.similarity.ratio(cosines[own]).tolist(), strict=True))
-            self.similarity.same.add(cosines[own])
-            self.similarity.different.add(cosines[~own], 0.5)
+            own = cosines.diagonal().copy()
+            ratios = dict(zip(known, self.similarity.ratio(own).tolist(), strict=True))
+            self.similarity.same.add(own)
+            self.similarity.different.add(cosines[~np.eye(len(known), dtype=bool)], 0.5)
         for i in fresh.tolist():
             column = columns[i]
             quality = float(detections.quality[column])
@@ -255,7 +257,8 @@ class CameraTracker:
             track.open = False
             successor = track.successor(next_id + len(cut), t_ns, track.score)
             successor.confirmed = True
-            successor.walk(t_ns, _step(self.forest.leaves.state[row].tolist()))
+            _, *step = _steps(self.forest.leaves.state, self.rows[i : i + 1]).tolist()[0]
+            successor.walk(t_ns, step)
             track.rewind(t_ns)
             del self._track_of[old], self._leaf_of[old]
             self._track_of[tree], self._leaf_of[tree] = successor, row
@@ -331,12 +334,9 @@ class CameraTracker:
 
     def paths(self, tracks: NDArray[np.intp]) -> Float32:
         """(N, PATH_POINTS, 2) float32: where the feet of these tracks will be, step by step."""
-        state = self.forest.leaves.state[self.rows[tracks]]
         tau = self.parameters.persistence_s
         at_s = tau * (1.0 - np.exp(-PATH_STEP_S / tau * np.arange(1, PATH_POINTS + 1)))
-        x = state[:, :1] + state[:, 4:5] * at_s
-        y = (state[:, 1:2] + state[:, 3:4] / 2) + (state[:, 5:6] + state[:, 7:8] / 2) * at_s
-        return np.stack([x, y], axis=-1).astype(np.float32)
+        return np.asarray(_paths(self.forest.leaves.state, self.rows[tracks], at_s))
 
     def known(self) -> list[Track]:
         """All tracks that may still be continued, those not believed just now too."""
@@ -390,9 +390,27 @@ def _usual_similarity() -> Similarity:
     return Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
 
 
-def _step(state: list[float]) -> tuple[float, float, float, float, float]:
-    """The foot point, its velocity and the height of a filter's row."""
-    return state[0], state[1] + state[3] / 2, state[4], state[5] + state[7] / 2, state[3]
+@compiled
+def _steps(state: Float64, rows: Int64) -> Float64:
+    """(N, 6) the score, the foot point, its velocity and the height of these rows of leaves."""
+    out = np.empty((len(rows), 6))
+    for i in range(len(rows)):
+        row = state[rows[i]]
+        out[i, 0], out[i, 1], out[i, 2] = row[SCORE], row[0], row[1] + row[3] / 2
+        out[i, 3], out[i, 4], out[i, 5] = row[4], row[5] + row[7] / 2, row[3]
+    return out
+
+
+@compiled
+def _paths(state: Float64, rows: Int64, at_s: Float64) -> Float32:
+    """(N, S, 2) float32: where the feet of these rows of leaves will be after each of (S,) seconds' walk."""
+    out = np.empty((len(rows), len(at_s), 2), np.float32)
+    for i in range(len(rows)):
+        row = state[rows[i]]
+        for step in range(len(at_s)):
+            out[i, step, 0] = row[0] + row[4] * at_s[step]
+            out[i, step, 1] = (row[1] + row[3] / 2) + (row[5] + row[7] / 2) * at_s[step]
+    return out
 
 
 _STILL = np.eye(2, 3)

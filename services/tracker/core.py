@@ -160,13 +160,16 @@ class TrackerCore:
             track.open = False
             self._cameras[track.camera].drop_closed()
         self.counters["assignments"] += len(changes)
-        self.counters["identities"] = self._gallery.next_identity - 1
+        self.counters["identities"] = self._gallery.register.next_identity - 1
         return changes
 
     def _describe(self, camera: CameraTracker, detections: Detections, people: People) -> None:
         """Give tracks what is known of faces and clothes."""
+        others = self._intake.others(people)
+        if not others:
+            return
         columns = camera.columns()
-        for kind, sound in self._intake.others(people).items():
+        for kind, sound in others.items():
             for track, column in zip(camera.tracks, columns.tolist(), strict=True):
                 if column >= 0 and int(detections.rows[column]) in sound:
                     track.describe(kind, *sound[int(detections.rows[column])])
@@ -268,7 +271,7 @@ class TrackerCore:
 
     def followed(self) -> Followed:
         """Who is followed, and where each was last seen."""
-        people = [self._last_seen(p) for _, p in sorted(self._gallery.people.items()) if p.followed]
+        people = [self._last_seen(p) for _, p in sorted(self._gallery.register.people.items()) if p.followed]
         return Followed(tuple(seen for seen in people if seen is not None))
 
     def identity_at(self, camera: int, x: float, y: float) -> int | None:
@@ -291,12 +294,12 @@ class TrackerCore:
 
     def last_seen(self, identity: int) -> LastSeen | None:
         """Where a person was last seen, None for an unknown identity."""
-        person = self._gallery.people.get(identity)
+        person = self._gallery.register.people.get(identity)
         return None if person is None else self._last_seen(person)
 
     def _changed(self, identity: int) -> TrackedPerson:
-        person = self._gallery.person(identity)
-        self._gallery.changed.add(identity)
+        person = self._gallery.register.person(identity)
+        self._gallery.register.changed.add(identity)
         return person
 
     def _last_seen(self, person: TrackedPerson) -> LastSeen | None:
@@ -331,7 +334,7 @@ class TrackerCore:
                 "counters": self.counters,
             }
         )
-        return state, self._gallery.changed_people()
+        return state, self._gallery.register.changes()
 
     @classmethod
     def restore(cls, config: Config, state: bytes, identities: dict[int, bytes]) -> TrackerCore:

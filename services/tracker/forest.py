@@ -7,33 +7,11 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.tracker.hypothesis import compact, expand, grow, prune
+from services.tracker.hypothesis import Evidence, advance
 from services.tracker.kalman import Float64, predict, warp
 from services.tracker.leaves import DETECTION, FIRST_NS, KNOWN, PARENT, TREE, Int64, Leaves
-from services.tracker.likelihood import miss_costs, newcomers, pair_costs
 from services.tracker.parameters import Parameters
-
-
-class Evidence(NamedTuple):
-    """The detections of one frame as the hypotheses see them, M of them.
-
-    boxes: (M, 4) `x0, y0, x1, y1`.  centres: (M, 4) `cx, cy, w, h`.  noise: (M,) factor on the standard
-    deviation of the boxes.  scores: (M,) calibrated.  belief: (M,) log-odds of being somebody, at most 0.
-    strong: (M,) bool, may start a track.  flow: (M, 2) pixels, NaN where unknown.  vectors: (M, D)
-    embeddings, zero where there is none.  quality: (M,), 0 where there is none.
-    """
-
-    boxes: Float64
-    centres: Float64
-    noise: Float64
-    scores: Float64
-    belief: Float64
-    strong: NDArray[np.bool_]
-    flow: Float64
-    vectors: Float64
-    quality: Float64
 
 
 class Generation(NamedTuple):
@@ -110,42 +88,15 @@ class Forest:
         if leaves.looks.shape[1] != dimensions:
             leaves = leaves._replace(looks=np.zeros((len(leaves.state), dimensions)))
             leaves.tags[:, KNOWN] = 0
-        sigma = self.sigma
-        new = newcomers(evidence.boxes, evidence.centres, width, height, p)
-        cost = pair_costs(
-            leaves.state,
-            leaves.tags,
-            leaves.looks,
-            evidence.centres,
-            evidence.noise,
-            sigma,
-            np.minimum(evidence.belief, 0.0),
-            evidence.strong,
-            new,
-            evidence.vectors,
-            evidence.quality,
-            same,
-            different,
-            t_ns,
-            age_s,
-            p,
-        )
-        miss = miss_costs(leaves.tags, t_ns, dt_s, p)
-        parents, columns, costs = expand(cost, miss, self.members, self.sizes, self.costs, p)
-        state, tags, looks, members, sizes, self.tree = grow(
-            leaves.state, leaves.tags, leaves.looks, self.members, self.sizes, parents, columns,
-            evidence.boxes, evidence.centres, evidence.noise, sigma, evidence.scores, evidence.belief,
-            evidence.strong, evidence.flow, evidence.vectors, evidence.quality,
-            t_ns, dt_s, width, height, max(age_s, self.memory_s), self.tree, p,
+        leaves, self.members, self.sizes, self.costs, parted, shown, before, self.tree = advance(
+            leaves, self.members, self.sizes, self.costs, self.parted, self.shown, evidence, self.sigma,
+            same, different, t_ns, dt_s, width, height, age_s, max(age_s, self.memory_s), self.tree, p,
         )  # fmt: skip
-        kept, place, parted = prune(members, sizes, costs, parents, self.parted, self.shown, t_ns, p)
-        before = parents[kept[place]]
         since = None if before == self.shown else int(self.parted[before, self.shown])
-        state, tags, looks, self.members, self.sizes = compact(state, tags, looks, members, sizes, kept)
-        self.leaves = Leaves(state, tags, looks)
-        self.costs = costs[kept] - costs[kept].min()
-        self.parted, self.shown = parted, int(place)
-        self.past.append(Generation(t_ns, dt_s, affine, state, tags, evidence.vectors, evidence.quality))
+        self.leaves, self.parted, self.shown = leaves, parted, shown
+        self.past.append(
+            Generation(t_ns, dt_s, affine, leaves.state, leaves.tags, evidence.vectors, evidence.quality)
+        )
         while (t_ns - self.past[0].t_ns) * 1e-9 > self.memory_s:
             self.past.popleft()
         return since

@@ -3,23 +3,28 @@
 Every track has at most one predecessor: the track in which the same person was seen before, in this or
 another camera.  Who precedes whom is decided jointly from all evidence (`evidence.py`, `chains.py`), and
 decided again when there is more of it; the chains are the identities.  Tracks that ended long ago are
-settled: they become the prototypes of a `TrackedPerson`.
+settled: they become the prototypes of a `TrackedPerson` (`register.py`).
+
+Of many tracks only some are judged at a time, those that are new and those that were judged longest ago, so
+that no decision takes long (`candidates.py`, `judgements.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from services.tracker.candidates import Chosen
 from services.tracker.chains import predecessors, together
 from services.tracker.evidence import Evidence
 from services.tracker.explanation import explain
+from services.tracker.judgements import Judgements
 from services.tracker.person import Stay, TrackedPerson
-from services.tracker.state import pack
+from services.tracker.register import Register
+from services.tracker.stays import Stays
 from services.tracker.track import Track
 from shared.errors import TrackingError
 
@@ -31,17 +36,24 @@ MAX_TAILS = 256
 """Ended tracks open to revision at most, and settled people looked at when somebody appears, the latest seen
 first; where more people than that are in view at once, as many as those."""
 
-MAX_PEOPLE = 20_000
-"""Settled people remembered at most; the history of others stays in the store."""
-
 REVISION_S = 1.0
-"""Decisions are looked over again after this long,"""
+"""Decisions are looked over again after this long."""
+
+FEW_TRACKS = 64
+JUDGED_A_SECOND = 200
+"""Up to so many tracks are all judged again in every decision; of more, those that appear, and so many of
+the others a second, in turn."""
 
 BUSY_TRACKS = 200
-"""and where there are more tracks after so much longer, so that the work grows as the people do."""
+"""Where there are more tracks than this, not all pairs are looked at (`candidates.py`), and newcomers wait
+for one another,"""
 
 NEWCOMERS_S = 1.0
-"""Longest wait for a first decision, where there are many times more."""
+"""at most so long, where there are many times more."""
+
+MOST_JUDGED = 256
+BACKLOG_S = 0.25
+"""Tracks judged in one decision at most; where as many newcomers are left, the next comes so much later."""
 
 RIPE_WEIGHT = 0.3
 RIPE_S = 0.3
@@ -58,27 +70,16 @@ class Gallery:
         share = min(max(similarity_threshold, 0.01), 0.99)
         self.threshold = math.log(share / (1 - share))
         self.sizes_px: dict[int, tuple[int, int]] = {}
-        self.people: dict[int, TrackedPerson] = {}
+        self.register = Register()
         self.tracks: dict[int, Track] = {}
         self.before: dict[int, int] = {}
         self.evidence = Evidence()
-        self.next_identity = 1
+        self.judgements = Judgements()
         self.decisions = 0
         self.decided_ns = 0
-        self.changed: set[int] = set()
-        self.revised_ns = 0
-        self._settled: dict[int, None] = {}  # people with a settled track, the latest last
         self._untold: dict[int, int] = {}
         self._waiting: set[int] = set()
-
-    def person(self, identity: int) -> TrackedPerson:
-        """The person with this identity; raises TrackingError where there is none."""
-        person = self.people.get(identity)
-        if person is None:
-            raise TrackingError(
-                f"there is no person {identity}: look at the viewer or `last-seen` for who there is"
-            )
-        return person
+        self._backlog = False  # many newcomers are left for the next decision
 
     def see(self, track: Track, size_px: tuple[int, int]) -> None:
         """Take in a confirmed track that has been observed just now, in a picture of this size."""
@@ -86,11 +87,10 @@ class Gallery:
         self.tracks[track.track_id] = track
         if not track.identity:
             self._waiting.add(track.track_id)
-        person = self.people.get(track.identity)
+        person = self.register.people.get(track.identity)
         if person is not None:
-            _, x, y, *_ = track.way[-1]
-            person.seen = (track.camera, track.last_ns, x, y)
-            self.changed.add(person.identity)
+            person.seen = (track.camera, track.last_ns, *track.foot)
+            self.register.changed.add(person.identity)
 
     def withdraw(self, track: Track) -> None:
         """A track has turned out to be nobody of its own."""
@@ -105,40 +105,66 @@ class Gallery:
         """Whether it is time to decide, or there is something to tell."""
         if self._untold:
             return True
-        if t_ns < self.decided_ns:  # a clock was set back
-            self.decided_ns = self.revised_ns = t_ns
-        if (t_ns - self.revised_ns) * 1e-9 >= self._pace() * REVISION_S:
+        self.decided_ns = min(self.decided_ns, t_ns)  # a clock may be set back
+        since_s = (t_ns - self.decided_ns) * 1e-9
+        if since_s >= REVISION_S:
             return bool(self.tracks)
-        wait_s = min(NEWCOMERS_S, (self._pace() - 1) * NEWCOMERS_S)
-        if (t_ns - self.decided_ns) * 1e-9 < wait_s:
+        if since_s < min(BACKLOG_S, self._wait_s()):
             return False
-        return any(_ripe(self.tracks[number]) for number in self._waiting)
+        if self._backlog:
+            return True
+        return since_s >= self._wait_s() and any(_ripe(self.tracks[number]) for number in self._waiting)
 
-    def _pace(self) -> float:
-        return max(1.0, len(self.tracks) / BUSY_TRACKS)
+    def _wait_s(self) -> float:
+        """How long newcomers wait for one another: the more tracks there are, the longer."""
+        return min(max(len(self.tracks) / BUSY_TRACKS - 1, 0.0), 1.0) * NEWCOMERS_S
 
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
         """Decide who is who; returns the (track, identity) that changed, in the order of tracks."""
-        whole = self._pace() == 1 or (t_ns - self.revised_ns) * 1e-9 >= self._pace() * REVISION_S
+        since_s = (t_ns - self.decided_ns) * 1e-9
         self.decided_ns = t_ns
-        self.revised_ns = t_ns if whole else self.revised_ns
         self.decisions += 1
         self._settle(t_ns)
-        tracks = sorted(
-            (track for track in self.tracks.values() if track.identity or _ripe(track)),
-            key=lambda track: (track.first_ns, track.track_id),
-        )
+        tracks, judged_ids = self._chosen(since_s)
         if tracks:
-            tails = self._tails()
-            revised = np.array([whole or not track.identity for track in tracks])
-            scores = self.evidence.scores(tracks, tails, self.before, self.sizes_px, revised)
-            fixed = {} if whole else self._fixed(tracks, tails)
-            previous = predecessors(tracks, tails, scores.total, self.threshold, fixed)
+            tails = self.register.latest(max(MAX_TAILS, sum(track.open for track in self.tracks.values())))
+            stays = Stays.of(tracks, tails)
+            known = self.judgements.known(stays)
+            judged = np.flatnonzero([track.track_id in judged_ids for track in tracks])
+            new = judged[[not self.judgements.judged_ns(tracks[each].track_id) for each in judged.tolist()]]
+            chosen = Chosen(judged, new, known, everywhere=len(tracks) <= BUSY_TRACKS)
+            scores = self.evidence.scores(
+                tracks, tails, self.before, self.sizes_px, stays=stays, chosen=chosen
+            )
+            pairs = self.judgements.take(stays, known, scores, judged, threshold=self.threshold, t_ns=t_ns)
+            cover = predecessors(tracks, tails, stays, pairs, self.threshold)
+            self.judgements.part(pairs, cover, self.threshold)
+            previous = cover.previous.tolist()
+            before = self.before
             self._name(tracks, tails, previous)
-            columns = np.flatnonzero(revised).tolist()
-            explain(tracks, tails, previous, scores, threshold=self.threshold, columns=columns)
+            changed = [
+                column
+                for column, track in enumerate(tracks)
+                if self.before.get(track.track_id) != before.get(track.track_id)
+            ]
+            told = sorted({*judged.tolist(), *changed})
+            explain(tracks, tails, previous, scores, pairs, threshold=self.threshold, columns=told)
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
+
+    def _chosen(self, since_s: float) -> tuple[list[Track], set[int]]:
+        """The tracks to decide about, in the order of their beginning, and the ids of those to judge now."""
+        known = [track for track in self.tracks.values() if track.identity]
+        new = [track for number in self._waiting if _ripe(track := self.tracks[number])]
+        self._backlog = len(new) >= 2 * MOST_JUDGED
+        if len(known) + len(new) <= FEW_TRACKS:
+            judged = known + new
+        else:
+            new = sorted(new, key=_beginning)[:MOST_JUDGED]
+            count = min(MOST_JUDGED - len(new), math.ceil(JUDGED_A_SECOND * since_s))
+            stale = sorted(known, key=lambda each: (self.judgements.judged_ns(each.track_id), each.track_id))
+            judged = new + stale[:count]
+        return sorted(known + new, key=_beginning), {track.track_id for track in judged}
 
     def superseded(self) -> list[Track]:
         """Open tracks whose person has been found again in the same camera under a later track."""
@@ -155,7 +181,7 @@ class Gallery:
 
     def stays(self, identity: int) -> list[Stay]:
         """A person's tracks in the order of time, those long over no farther back than remembered."""
-        own = [*self.person(identity).stays, *map(Stay.of, self._tracks_of(identity))]
+        own = [*self.register.person(identity).stays, *map(Stay.of, self._tracks_of(identity))]
         return sorted(own, key=lambda stay: (stay.first_ns, stay.track))
 
     def sureness(self, identity: int) -> float:
@@ -171,7 +197,7 @@ class Gallery:
 
         Raises TrackingError where one of them is not known, or one camera has seen both at once.
         """
-        kept, gone = self.person(identity), self.person(other)
+        kept, gone = self.register.person(identity), self.register.person(other)
         if kept is gone:
             raise TrackingError(f"person {identity} is one identity already")
         mine, theirs = self._tracks_of(identity), self._tracks_of(other)
@@ -181,19 +207,15 @@ class Gallery:
                     raise TrackingError(
                         f"camera {a.camera} has seen {identity} and {other} at once: they are two people"
                     )
-        kept.absorb(gone)
-        del self.people[other]
-        if self._settled.pop(other, 0) is None:
-            self._settled[identity] = None
+        self.register.merge(identity, other)
         self._pin(mine + theirs, identity)
-        self.changed |= {identity, other}
 
     def split(self, identity: int, track_ids: Iterable[int]) -> int:
         """These tracks of a person are somebody else's: the number of the new person.
 
         Raises TrackingError where the person is not known or a track is not the person's, or too old.
         """
-        self.person(identity)
+        self.register.person(identity)
         own = {track.track_id: track for track in self._tracks_of(identity)}
         wanted = set(track_ids)
         if not wanted or wanted - set(own):
@@ -201,9 +223,9 @@ class Gallery:
                 f"person {identity} has the tracks {', '.join(map(str, sorted(own))) or 'none'} of the last "
                 f"{WINDOW_S:.0f} s; older ones, and other people's, cannot be split off"
             )
-        if len(wanted) == len(own) and self.person(identity).tail is None:
+        if len(wanted) == len(own) and self.register.person(identity).tail is None:
             raise TrackingError(f"these are all the tracks of person {identity}: nothing would be left")
-        new = self._newcomer()
+        new = self.register.newcomer()
         self._pin([track for number, track in own.items() if number not in wanted], identity)
         self._pin([own[number] for number in sorted(wanted)], new)
         return new
@@ -213,16 +235,14 @@ class Gallery:
 
         Raises TrackingError where the person is not known.
         """
-        self.person(identity)
+        self.register.person(identity)
         for track in self._tracks_of(identity):
             track.identity = track.pinned = 0
             track.forget_looks()
             self._waiting.add(track.track_id)
             if not track.open:
                 self._drop(track)
-        del self.people[identity]
-        self._settled.pop(identity, None)
-        self.changed.add(identity)
+        self.register.drop(identity)
         self.decisions += 1
 
     def _drop(self, track: Track) -> None:
@@ -247,26 +267,10 @@ class Gallery:
             self._settle(max(track.last_ns for track in self.tracks.values()) + round(WINDOW_S * 1e9))
         for track in self.tracks.values():
             track.forget_looks(kind)
-        for person in self.people.values():
-            if person.prototypes.pop(kind, None):
-                self.changed.add(person.identity)
+        self.register.forget_looks(kind)
         self.evidence.forget_looks(kind)
 
     # -- decision ---------------------------------------------------------------------------------
-
-    def _fixed(self, tracks: list[Track], tails: list[TrackedPerson]) -> dict[int, int]:
-        """Row of the predecessor, -1 for none, by column, of the tracks that have an identity."""
-        row_of = {person.tail.track_id: row for row, person in enumerate(tails) if person.tail is not None}
-        row_of |= {track.track_id: len(tails) + column for column, track in enumerate(tracks)}
-        return {
-            column: row_of.get(self.before.get(track.track_id, 0), -1)
-            for column, track in enumerate(tracks)
-            if track.identity
-        }
-
-    def _tails(self) -> list[TrackedPerson]:
-        latest = islice(reversed(self._settled), max(MAX_TAILS, len(self.tracks)))
-        return [self.people[identity] for identity in sorted(latest)]
 
     def _name(self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]) -> None:
         t = len(tails)
@@ -313,17 +317,12 @@ class Gallery:
                     key = (chain, track.identity)
                     votes[key] = votes.get(key, 0.0) + (track.last_ns - track.first_ns) * 1e-9 + 1e-3
         for (chain, old), _ in sorted(
-            votes.items(), key=lambda item: (not self.people[item[0][1]].kept, -item[1], item[0])
+            votes.items(), key=lambda item: (not self.register.people[item[0][1]].kept, -item[1], item[0])
         ):
-            if not identity[chain] and old not in taken and self.people[old].tail is None:
+            if not identity[chain] and old not in taken and self.register.people[old].tail is None:
                 identity[chain] = old
                 taken.add(old)
-        return [each or self._newcomer() for each in identity]
-
-    def _newcomer(self) -> int:
-        identity, self.next_identity = self.next_identity, self.next_identity + 1
-        self.people[identity] = TrackedPerson(identity)
-        return identity
+        return [each or self.register.newcomer() for each in identity]
 
     def _refresh(self, identities: set[int]) -> None:
         """Where people whose tracks have changed were last seen; who has none left is forgotten."""
@@ -332,16 +331,15 @@ class Gallery:
             if track.identity in tracks:
                 tracks[track.identity].append(track)
         for identity in sorted(identities - {0}):
-            person, own = self.people[identity], tracks[identity]
+            person, own = self.register.people[identity], tracks[identity]
             if person.tail is not None:
                 own.append(person.tail)
-            self.changed.add(identity)
+            self.register.changed.add(identity)
             if own:
                 last = max(own, key=lambda track: (track.last_ns, track.track_id))
-                _, x, y, *_ = last.way[-1]
-                person.seen = (last.camera, last.last_ns, x, y)
+                person.seen = (last.camera, last.last_ns, *last.foot)
             elif not person.kept:
-                del self.people[identity]
+                self.register.drop(identity)
 
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]
@@ -353,37 +351,13 @@ class Gallery:
             if position >= surplus and (t_ns - track.last_ns) * 1e-9 < WINDOW_S:
                 break
             self._drop(track)
-            person = self.people[track.identity]
-            tail = person.tail
+            tail = self.register.people[track.identity].tail
             follows = tail is not None and self.before.get(track.track_id) == tail.track_id
             self.evidence.settle(track, tail if follows else None, self.sizes_px)
-            person.settle(track)
-            self.changed.add(track.identity)
-            self._settled.pop(person.identity, None)
-            self._settled[person.identity] = None
-        self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        """Where there are too many, forget who was last seen longest ago and bears no operator's mark."""
-        surplus = len(self._settled) - MAX_PEOPLE
-        if surplus <= 0:
-            return
-        present = {track.identity for track in self.tracks.values()}
-        old = (each for each in self._settled if each not in present and not self.people[each].kept)
-        for identity in list(islice(old, surplus)):
-            del self.people[identity], self._settled[identity]
-            self.changed.add(identity)
+            self.register.settle(track)
+        self.register.drop_oldest(track.identity for track in self.tracks.values())
 
     # -- memory -----------------------------------------------------------------------------------
-
-    def changed_people(self) -> dict[int, bytes]:
-        """The people that changed since the last call, as bytes; nothing in them for who is forgotten."""
-        changed = {
-            identity: pack(self.people[identity].state() if identity in self.people else None)
-            for identity in sorted(self.changed)
-        }
-        self.changed = set()
-        return changed
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays for `restored`, but for the people."""
@@ -392,12 +366,12 @@ class Gallery:
             "before": self.before,
             "sizes_px": self.sizes_px,
             "evidence": self.evidence.state(),
-            "next_identity": self.next_identity,
+            "judgements": self.judgements.state(),
+            "register": self.register.state(),
             "decisions": self.decisions,
             "decided_ns": self.decided_ns,
-            "revised_ns": self.revised_ns,
             "untold": self._untold,
-            "settled": list(self._settled),
+            "backlog": self._backlog,
         }
 
     @classmethod
@@ -408,22 +382,24 @@ class Gallery:
         tracks: dict[int, Track],
         people: list[Any],
     ) -> Gallery:
-        """What `state` gave; `tracks` by their id, `people` as `changed_people` gave them, unpacked."""
+        """What `state` gave; `tracks` by their id, `people` as `Register.changes` gave them, unpacked."""
         gallery = cls(similarity_threshold)
         gallery.tracks = {track_id: tracks[track_id] for track_id in state["tracks"]}
         gallery.before = state["before"]
         gallery.sizes_px = {camera: (size[0], size[1]) for camera, size in state["sizes_px"].items()}
         gallery.evidence = Evidence.restored(state["evidence"])
-        gallery.next_identity, gallery.decided_ns = state["next_identity"], state["decided_ns"]
-        gallery.decisions, gallery._untold = state["decisions"], state["untold"]
-        gallery.revised_ns = state["revised_ns"]
-        gallery._settled = dict.fromkeys(state["settled"])
+        gallery.judgements = Judgements.restored(state["judgements"])
+        gallery.register = Register.restored(state["register"], people)
+        gallery.decisions, gallery.decided_ns = state["decisions"], state["decided_ns"]
+        gallery._untold, gallery._backlog = state["untold"], state["backlog"]
         gallery._waiting = {number for number, track in gallery.tracks.items() if not track.identity}
-        for person in (TrackedPerson.restored(each) for each in people if each is not None):
-            gallery.people[person.identity] = person
         return gallery
 
 
 def _ripe(track: Track) -> bool:
     age_s = (track.last_ns - track.first_ns) * 1e-9
     return track.weight >= RIPE_WEIGHT or age_s >= RIPE_S or not track.open
+
+
+def _beginning(track: Track) -> tuple[int, int]:
+    return track.first_ns, track.track_id

@@ -6,6 +6,8 @@ what falls behind, or disagrees with the best about what was long ago, is pruned
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +27,9 @@ from services.tracker.leaves import (
     TREE,
     WIDTH,
     Int64,
+    Leaves,
 )
-from services.tracker.likelihood import iou
+from services.tracker.likelihood import iou, miss_costs, newcomers, pair_costs
 from services.tracker.murty import k_best
 from services.tracker.parameters import Parameters
 
@@ -35,6 +38,26 @@ MOST_PAIRS = 100_000
 
 SMOOTHING = 0.8
 """Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
+
+
+class Evidence(NamedTuple):
+    """The detections of one frame as the hypotheses see them, M of them.
+
+    boxes: (M, 4) `x0, y0, x1, y1`.  centres: (M, 4) `cx, cy, w, h`.  noise: (M,) factor on the standard
+    deviation of the boxes.  scores: (M,) calibrated.  belief: (M,) log-odds of being somebody, at most 0.
+    strong: (M,) bool, may start a track.  flow: (M, 2) pixels, NaN where unknown.  vectors: (M, D)
+    embeddings, zero where there is none.  quality: (M,), 0 where there is none.
+    """
+
+    boxes: Float64
+    centres: Float64
+    noise: Float64
+    scores: Float64
+    belief: Float64
+    strong: NDArray[np.bool_]
+    flow: Float64
+    vectors: Float64
+    quality: Float64
 
 
 @compiled
@@ -311,3 +334,52 @@ def compact(
         for d in range(looks.shape[1]):
             new_looks[leaf, d] = looks[rows[leaf], d]
     return new_state, new_tags, new_looks, new_members, new_sizes
+
+
+@compiled
+def advance(
+    leaves: Leaves,
+    members: Int64,
+    sizes: Int64,
+    costs: Float64,
+    parted: Int64,
+    shown: int,
+    evidence: Evidence,
+    sigma: Float64,
+    same: tuple[float, float],
+    different: tuple[float, float],
+    t_ns: int,
+    dt_s: float,
+    width: float,
+    height: float,
+    age_s: float,
+    memory_s: float,
+    tree: int,
+    p: Parameters,
+) -> tuple[Leaves, Int64, Int64, Float64, Int64, int, int, int]:
+    """One frame: all of the above in one call, because each call of compiled code costs.
+
+    leaves: predicted to this frame.  age_s: after so long unseen nobody is continued, memory_s: or even
+    remembered.  Returns the new leaves; members, sizes, costs and times of parting of the new hypotheses;
+    which of them is shown, and from which of the old ones it comes; the number of the next new tree.
+    """
+    state, tags, looks = leaves
+    boxes, centres, noise, scores, belief, strong, flow, vectors, quality = evidence
+    new = newcomers(boxes, centres, width, height, p)
+    cost = pair_costs(
+        state, tags, looks, centres, noise, sigma, np.minimum(belief, 0.0), strong, new, vectors, quality,
+        same, different, t_ns, age_s, p,
+    )  # fmt: skip
+    miss = miss_costs(tags, t_ns, dt_s, p)
+    parents, columns, totals = expand(cost, miss, members, sizes, costs, p)
+    state, tags, looks, members, sizes, tree = grow(
+        state, tags, looks, members, sizes, parents, columns, boxes, centres, noise, sigma, scores, belief,
+        strong, flow, vectors, quality, t_ns, dt_s, width, height, memory_s, tree, p,
+    )  # fmt: skip
+    kept, place, parted = prune(members, sizes, totals, parents, parted, shown, t_ns, p)
+    before = parents[kept[place]]
+    state, tags, looks, members, sizes = compact(state, tags, looks, members, sizes, kept)
+    totals = totals[kept]
+    return (
+        Leaves(state, tags, looks), members, sizes, totals - totals.min(), parted, place, before, tree,
+    )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from services.tracker.appearance import normalised
 from services.tracker.camera_tracker import Detections
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.resemblance import KINDS
 from shared.messages import Features, People
@@ -21,6 +23,38 @@ network that describes people is another one now.  Fewer are a mistake."""
 
 APPEARANCE = "appearance"
 OTHERS = tuple(kind.name for kind in KINDS if kind.name != APPEARANCE)
+
+
+@compiled
+def _sound_rows(boxes: Float64, scores: Float64, width: int, height: int) -> NDArray[np.int64]:
+    """Of (N, 4) boxes those that are finite, not empty, and in the picture, and whose score is finite."""
+    out = np.empty(len(boxes), np.int64)
+    count = 0
+    for i in range(len(boxes)):
+        x0, y0, x1, y1 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
+        if not np.isfinite(x0 + y0 + x1 + y1 + scores[i]):
+            continue
+        if x1 - x0 >= 1 and y1 - y0 >= 1 and x1 > 0 and y1 > 0 and x0 < width and y0 < height:
+            out[count] = i
+            count += 1
+    return out[:count]
+
+
+@compiled
+def _sound_vectors(
+    vectors: Float64, quality: Float64, of: NDArray[np.int64], people: int
+) -> NDArray[np.bool_]:
+    """(K,) which of the vectors are finite, not zero, and of somebody; those are scaled to length 1."""
+    good = np.zeros(len(vectors), np.bool_)
+    for k in range(len(vectors)):
+        length = 0.0
+        for value in vectors[k]:
+            length += value * value
+        if not (0.0 < length < np.inf and 0.0 <= quality[k] < np.inf and 0 <= of[k] < people):
+            continue
+        good[k] = True
+        vectors[k] /= max(math.sqrt(length), 1e-12)
+    return good
 
 
 class Intake:
@@ -58,23 +92,19 @@ class Intake:
         """The sound boxes, with their embeddings."""
         boxes = np.asarray(people.boxes, np.float64)
         scores = np.asarray(people.scores, np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            sound = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-            sound &= (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
-            sound &= (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-            sound &= (boxes[:, 0] < people.stamp.width) & (boxes[:, 1] < people.stamp.height)
-        self.counts["boxes_dropped"] += int((~sound).sum())
+        rows = _sound_rows(boxes, scores, people.stamp.width, people.stamp.height)
+        self.counts["boxes_dropped"] += len(boxes) - len(rows)
         found = self._sound(APPEARANCE, people.features.get(APPEARANCE), len(boxes), "embeddings_refused")
         vectors, quality = np.zeros((len(boxes), self._sizes.get(APPEARANCE, 0))), np.zeros(len(boxes))
         for row, (vector, trust) in found.items():
             vectors[row], quality[row] = vector, max(trust, 0.01)
         return Detections(
-            boxes[sound],
-            np.clip(scores[sound], 0, 1),
-            np.asarray(people.flow, np.float64)[sound],
-            vectors[sound],
-            quality[sound],
-            np.flatnonzero(sound),
+            boxes[rows],
+            np.minimum(np.maximum(scores[rows], 0.0), 1.0),
+            np.asarray(people.flow, np.float64)[rows],
+            vectors[rows],
+            quality[rows],
+            rows,
         )
 
     def others(self, people: People) -> dict[str, dict[int, tuple[Float64, float]]]:
@@ -90,16 +120,15 @@ class Intake:
     ) -> dict[int, tuple[Float64, float]]:
         if features is None or not len(features.of):
             return {}
-        vectors = np.asarray(features.vectors, np.float64)
+        vectors = np.array(features.vectors, np.float64)
         quality = np.asarray(features.quality, np.float64)
-        of = np.asarray(features.of, np.intp)
+        of = np.asarray(features.of, np.int64)
         good = np.zeros(len(of), bool)
         size = vectors.shape[1]
         if size >= FEWEST_DIMENSIONS and size == self._sizes.setdefault(kind, size):
-            good = np.isfinite(vectors).all(axis=1) & np.isfinite(quality) & (of >= 0) & (of < people)
-            good &= (np.abs(vectors).max(axis=1) > 0) & (quality >= 0)
+            good = _sound_vectors(vectors, quality, of, people)
         self.counts[counter] += int((~good).sum())
-        vectors, quality = normalised(vectors[good]), np.minimum(quality[good], 1.0)
+        vectors, quality = vectors[good], np.minimum(quality[good], 1.0)
         return {
             int(row): (vector, float(trust))
             for row, vector, trust in zip(of[good], vectors, quality, strict=True)

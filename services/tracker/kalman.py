@@ -41,10 +41,15 @@ def to_centres(boxes: Float64) -> Float64:
     return out
 
 
+@compiled
 def to_corners(centres: Float64) -> Float64:
     """(N, 4) `cx, cy, w, h` to (N, 4) `x0, y0, x1, y1`."""
-    half = centres[:, 2:] / 2
-    return np.concatenate([centres[:, :2] - half, centres[:, :2] + half], axis=1)
+    out = np.empty((len(centres), 4))
+    for i in range(len(centres)):
+        for axis in range(2):
+            half = centres[i, axis + 2] / 2
+            out[i, axis], out[i, axis + 2] = centres[i, axis] - half, centres[i, axis] + half
+    return out
 
 
 @compiled

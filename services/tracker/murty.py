@@ -178,9 +178,9 @@ def k_best(
     problem_of = np.empty(room, np.int64)
     total = np.full(room, np.inf)
     fixed = np.zeros(room, np.int64)  # so many rows have what their parent had
-    column_of = np.full((room, most), -1, np.int64)
-    banned = np.zeros((room, m + 1), np.bool_)  # what the row behind them must not have; the last: nothing
-    us, vs = np.zeros((room, most)), np.zeros((room, m))
+    column_of = np.empty((room, most), np.int64)
+    banned = np.empty((room, m + 1), np.bool_)  # what the row behind them must not have; the last: nothing
+    us, vs = np.empty((room, most)), np.empty((room, m))
     open_ = np.zeros(room, np.bool_)
     part, free = np.empty((most, m)), np.empty(most)
     count = 0
@@ -190,6 +190,7 @@ def k_best(
         value = bases[q] + solve(part[:n], free[:n], column_of[count, :n], us[count, :n], vs[count])
         if value < np.inf:
             problem_of[count], total[count], open_[count] = q, value, True
+            banned[count] = False
             count += 1
     found = np.empty(k, np.int64)
     results = 0
@@ -208,6 +209,8 @@ def k_best(
         q, n, first = problem_of[node], sizes[problem_of[node]], fixed[node]
         _gather(cost, without, members[q], n, part, free)
         prefix = bases[q]
+        # Only what is better than the results that are sure to come is worth solving.
+        limit = min(total[found[0]] + margin, _rank(total, open_, count, k - results))
         for i in range(n):
             column = column_of[node, i]
             if i < first:
@@ -219,8 +222,6 @@ def k_best(
                         part[i, j] = np.inf
                 if banned[node, m]:
                     free[i] = np.inf
-            # Only what is better than the results that are sure to come is worth solving.
-            limit = min(total[found[0]] + margin, _rank(total, open_, count, k - results))
             loss = _loss(
                 part[first:n], free[first:n], column_of[node, first:n], us[node, first:n], vs[node], i - first
             )
@@ -239,6 +240,7 @@ def k_best(
                         banned[count, j] = i == first and banned[node, j]
                     banned[count, column if column >= 0 else m] = True
                     count += 1
+                    limit = min(limit, _rank(total, open_, count, k - results))
                 if column < 0:
                     free[i] = own
                 else:

@@ -10,13 +10,15 @@ the cosines of two different people are like is learned all the time from people
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.appearance import Similarity, Spread, normalised
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
 from services.tracker.track import Track
@@ -50,7 +52,168 @@ KINDS = (
 SOFTNESS = 8.0
 """Of the soft maximum, in 1/cosine: 0 is the mean of the cosines, infinity the largest."""
 
+MOST_PROTOTYPES = 16
+"""So many of a person's prototypes, the latest, are compared."""
+
 _PRIOR_WEIGHT = 50.0
+
+
+@compiled
+def cosines(a: Float64, b: Float64, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+    """(K,) inner products of (N, D) rows of a and (M, D) rows of b."""
+    out = np.empty(len(rows))
+    size = a.shape[1]
+    for k in range(len(rows)):
+        one, other = a[rows[k]], b[columns[k]]
+        s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+        for d in range(0, size - 3, 4):  # four sums at once: a processor waits for each to end
+            s0 += one[d] * other[d]
+            s1 += one[d + 1] * other[d + 1]
+            s2 += one[d + 2] * other[d + 2]
+            s3 += one[d + 3] * other[d + 3]
+        for d in range(size - size % 4, size):
+            s0 += one[d] * other[d]
+        out[k] = (s0 + s1) + (s2 + s3)
+    return out
+
+
+@compiled
+def chained(
+    owners: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    undecided: NDArray[np.bool_],
+    weight: Float64,
+    settled: int,
+    count: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(T + N,) the latest prototype of each row's person, -1 for none, and (P,) the one before each.
+
+    owners: (P - N,) rows of the settled prototypes, increasing; the N tracks are prototypes behind them.
+    slots: (N,) number of each track's identity, the first T (`settled`) of `count` being those of the rows.
+    undecided: (N,) who has no identity, and stands alone.  weight: (N,), 0 of whom nothing is known.
+    """
+    n, first = len(slots), len(owners)
+    latest = np.full(count, -1)
+    head, before = np.full(settled + n, -1), np.full(first + n, -1)
+    for place in range(first):
+        before[place] = latest[owners[place]]
+        latest[owners[place]] = place
+    for row in range(settled):
+        head[row] = latest[row]
+    for column in range(n):
+        known = weight[column] > 0
+        if undecided[column]:
+            head[settled + column] = first + column if known else -1
+            continue
+        if known:
+            before[first + column] = latest[slots[column]]
+            latest[slots[column]] = first + column
+        head[settled + column] = latest[slots[column]]
+    return head, before
+
+
+@compiled
+def gathered(
+    vectors: Float64, weights: Float64, head: NDArray[np.int64], before: NDArray[np.int64]
+) -> Float64:
+    """(T + N, D) the weighted sum of each row's latest prototypes, at most `MOST_PROTOTYPES`."""
+    out = np.zeros((len(head), vectors.shape[1]))
+    for row in range(len(head)):
+        place, left = head[row], MOST_PROTOTYPES
+        while place >= 0 and left > 0:
+            out[row] += weights[place] * vectors[place]
+            place, left = before[place], left - 1
+    return out
+
+
+@compiled
+def soft_cosines(
+    vectors: Float64,
+    weights: Float64,
+    head: NDArray[np.int64],
+    before: NDArray[np.int64],
+    own: Float64,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> Float64:
+    """(K,) soft maximum of the cosines of own[columns[k]] with the latest prototypes of rows[k]."""
+    out = np.zeros(len(rows))
+    size = own.shape[1]
+    for k in range(len(rows)):
+        other = own[columns[k]]
+        place, left, total, mass = head[rows[k]], MOST_PROTOTYPES, 0.0, 0.0
+        while place >= 0 and left > 0:
+            one = vectors[place]
+            s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+            for d in range(0, size - 3, 4):
+                s0 += one[d] * other[d]
+                s1 += one[d + 1] * other[d + 1]
+                s2 += one[d + 2] * other[d + 2]
+                s3 += one[d + 3] * other[d + 3]
+            for d in range(size - size % 4, size):
+                s0 += one[d] * other[d]
+            total += weights[place] * np.exp(SOFTNESS * ((s0 + s1) + (s2 + s3)))
+            mass += weights[place]
+            place, left = before[place], left - 1
+        if mass > 0:
+            out[k] = np.log(total / mass) / SOFTNESS
+    return out
+
+
+class Seen(NamedTuple):
+    """rows: (K,) of tracks of which anything is known.  means: (K, D) their vectors.  quality: (K,)."""
+
+    rows: NDArray[np.int64]
+    means: Float64
+    quality: Float64
+
+
+class Centres(NamedTuple):
+    """The means of cameras.  place: camera -> row of `means`, (C + 1, D), of which the last is zero."""
+
+    place: dict[int, int]
+    means: Float64
+
+    def of(self, cameras: Sequence[int]) -> Float64:
+        """(K, D) those of these cameras, zero where there is none."""
+        return self.means[[self.place.get(camera, -1) for camera in cameras]]
+
+
+@dataclass(slots=True)
+class Looks:
+    """What is known of one kind of T settled people and N tracks, for one decision.
+
+    mean: (T + N, D) what each row's person has looked like, length 1.  own: (N, D) each track alone.
+    vectors, weights: (P, D), (P,) prototypes.  head: (T + N,) the latest of each row's person, -1 for none.
+    before: (P,) the one before each.  Where nothing is known a row is zero, and its ratios are 0.
+    """
+
+    mean: Float64
+    own: Float64
+    vectors: Float64
+    weights: Float64
+    head: NDArray[np.int64]
+    before: NDArray[np.int64]
+    similarity: Similarity
+    share: float
+
+    def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+        """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
+        has = (self.head[rows] >= 0) & np.any(self.own != 0, axis=1)[columns]
+        alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.own, rows, columns)
+        return np.where(has, self.share * self.similarity.ratio(alike), 0.0)
+
+    def rough(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+        """(K,) the same by the mean of the prototypes alone: enough to tell what is worth a look."""
+        has = (self.head[rows] >= 0) & np.any(self.own != 0, axis=1)[columns]
+        cosine = cosines(self.mean, self.own, rows, columns)
+        return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
+
+    def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+        """(R, C) `rough` of all these rows with all these columns."""
+        known, own = self.mean[rows], self.own[columns]
+        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
+        return np.where(has, self.share * self.similarity.ratio(known @ own.T), 0.0)
 
 
 class Resemblance:
@@ -60,65 +223,41 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def ratio(
-        self, tracks: list[Track], tails: list[TrackedPerson], columns: NDArray[np.intp]
-    ) -> Float64 | None:
-        """(T + N, C) log-likelihood ratios: each of C tracks is the person of a row, the T settled first.
+    def looks(self, tracks: list[Track], tails: list[TrackedPerson]) -> Looks | None:
+        """What all are known to look like; None where nothing of this kind is known of any track.
 
-        The row of a track stands for what its identity has looked like up to it.  0 where nothing is known;
-        None where nothing of this kind is known of any track.
+        The row of a track stands for what its identity has looked like up to it.
         """
         n, t = len(tracks), len(tails)
-        size = self._dimensions(tracks, tails)
-        if not size:
+        seen = self._seen(tracks)
+        if not len(seen.rows):
             return None
-        centre = self._centre(tracks, size)
+        size = seen.means.shape[1]
+        centres = self._centre(tracks, seen)
         own, weight = np.zeros((n, size)), np.zeros(n)
-        for i, track in enumerate(tracks):
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                total, quality = feature
-                own[i] = total / quality - centre.get(track.camera, 0.0)
-                weight[i] = min(quality, MAX_TRACK_WEIGHT)
-        own = normalised(own)
-        similarity = self._similarity(tracks, own)
-        asked = own[columns]
-        likeness, mass = np.zeros((t + n, len(columns))), np.zeros(t + n)
-        first: dict[int, int] = {}
-        vectors, weights, rows = self._prototypes(tails, centre)
-        if len(rows):
-            starts = np.flatnonzero(np.diff(rows, prepend=-1))
-            likeness[rows[starts]] = np.add.reduceat(_weighed(vectors, weights, asked), starts, axis=0)
-            mass[rows[starts]] = np.add.reduceat(weights, starts)
-        likeness[t:], mass[t:] = _weighed(own, weight, asked), weight
-        for row, person in enumerate(tails):
-            first[person.identity] = row
-        # What a person has looked like up to a track is what it looked like before, and in the track.
-        for row, track in enumerate(tracks, t):
-            if track.identity:
-                before = first.get(track.identity)
-                if before is not None:
-                    likeness[row] += likeness[before]
-                    mass[row] += mass[before]
-                first[track.identity] = row
-        has = (mass > 0)[:, None] & np.any(asked != 0, axis=1)[None]
-        soft = np.log(np.where(has, likeness / np.maximum(mass, 1e-12)[:, None], 1.0)) / SOFTNESS
-        return np.where(has, self.kind.share * similarity.ratio(soft), 0.0)
-
-    def _prototypes(
-        self, tails: list[TrackedPerson], centre: dict[int, Float64]
-    ) -> tuple[Float64, Float64, NDArray[np.intp]]:
-        """Of settled people (P, D) unit vectors, (P,) weights and (P,) increasing rows of the people."""
-        found = [
-            (total / share - centre.get(camera, 0.0), share, row)
+        own[seen.rows] = normalised(
+            seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()])
+        )
+        weight[seen.rows] = np.minimum(seen.quality, MAX_TRACK_WEIGHT)
+        prototypes = [
+            (row, camera, share, total)
             for row, person in enumerate(tails)
             for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
             for total, share in known
         ]
-        if not found:
-            return np.empty((0, 0)), np.empty(0), np.empty(0, np.intp)
-        vectors, weights, rows = zip(*found, strict=True)
-        return normalised(np.stack(vectors)), np.array(weights), np.array(rows, np.intp)
+        vectors, weights, owners = np.zeros((0, size)), np.zeros(0), np.zeros(0, np.int64)
+        if prototypes:
+            rows, cameras, shares, totals = zip(*prototypes, strict=True)
+            owners, weights = np.array(rows, np.int64), np.array(shares)
+            vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras))
+        identities = {person.identity: row for row, person in enumerate(tails)}
+        slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
+        undecided = np.array([not track.identity for track in tracks])
+        vectors, weights = np.concatenate([vectors, own]), np.concatenate([weights, weight])
+        head, before = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
+        mean = gathered(vectors, weights, head, before)
+        similarity = self._similarity(tracks, own)
+        return Looks(normalised(mean), own, vectors, weights, head, before, similarity, self.kind.share)
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""
@@ -139,30 +278,31 @@ class Resemblance:
         resemblance._centres = {camera: (total, n) for camera, total, n in state}
         return resemblance
 
-    def _dimensions(self, tracks: list[Track], tails: list[TrackedPerson]) -> int:
-        for track in tracks:
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                return len(feature[0])
-        return 0
+    def _seen(self, tracks: list[Track]) -> Seen:
+        """What each track looks like of which anything is known."""
+        found = [(row, track.feature(self.kind.name)) for row, track in enumerate(tracks)]
+        known = [(row, feature) for row, feature in found if feature is not None]
+        rows = np.array([row for row, _ in known], np.int64)
+        quality = np.array([weight for _, (_, weight) in known])
+        totals = np.array([total for _, (total, _) in known])
+        return Seen(rows, totals / quality[:, None] if known else totals, quality)
 
-    def _centre(self, tracks: list[Track], size: int) -> dict[int, Float64]:
+    def _centre(self, tracks: list[Track], seen: Seen) -> Centres:
         """The mean of each camera's people, drawn towards that of all cameras."""
+        size = seen.means.shape[1]
         if not self.kind.centred:
-            return {}
-        sums = dict(self._centres)
-        for track in tracks:
-            feature = track.feature(self.kind.name)
-            if feature is not None:
-                total, n = sums.get(track.camera, (np.zeros(size), 0.0))
-                sums[track.camera] = (total + feature[0] / feature[1], n + 1)
-        overall = np.sum([total for total, _ in sums.values()], axis=0) / (
-            sum(n for _, n in sums.values()) + CENTRE_WEIGHT
-        )
-        return {
-            camera: (total + CENTRE_WEIGHT * overall) / (n + CENTRE_WEIGHT)
-            for camera, (total, n) in sums.items()
-        }
+            return Centres({}, np.zeros((1, size)))
+        place = {camera: number for number, camera in enumerate(self._centres)}
+        at = np.array([place.setdefault(tracks[row].camera, len(place)) for row in seen.rows.tolist()])
+        sums, count = np.zeros((len(place), size)), np.bincount(at, minlength=len(place)).astype(np.float64)
+        for number, (total, n) in enumerate(self._centres.values()):
+            sums[number], count[number] = total, count[number] + n
+        order = np.argsort(at, kind="stable")
+        present, starts = np.unique(at[order], return_index=True)
+        sums[present] += np.add.reduceat(seen.means[order], starts)
+        overall = sums.sum(axis=0) / (count.sum() + CENTRE_WEIGHT)
+        means = (sums + CENTRE_WEIGHT * overall) / (count + CENTRE_WEIGHT)[:, None]
+        return Centres(place, np.concatenate([means, np.zeros((1, size))]))
 
     def _similarity(self, tracks: list[Track], own: Float64) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""

@@ -8,8 +8,10 @@ one ground plane, places on it are compared instead of pictures.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,9 @@ STAY_S, LEAVE_S = 5.0, 1.0
 MOST_NEIGHBOURS = 6
 """Cameras that are looked at for everybody who appears in one, where there is too much to look at."""
 
+LEAST_AT_ONCE = -4.0
+"""That two cameras have never seen anybody at once says no more than this against a pair."""
+
 FIRST_MOVES = 0.5
 """Moves between any two cameras that count before any is known."""
 
@@ -51,6 +56,20 @@ TERMS = ("time", "place", "movement", "size", "elsewhere")
 """Of the evidence; "elsewhere" is what it adds that somebody may have been anywhere in between."""
 
 IMPOSSIBLE = -np.inf
+
+
+UNKNOWN = Passage()
+
+
+class Neighbour(NamedTuple):
+    """A camera from which people come, and when.
+
+    mean_s: mean gap.  at_once: log-odds of seeing them at once instead.
+    """
+
+    camera: int
+    mean_s: float
+    at_once: float
 
 
 class Topology:
@@ -84,6 +103,16 @@ class Topology:
         return terms
 
     @staticmethod
+    def at_most(gap_s: Float64, same: NDArray[np.bool_]) -> Float64:
+        """(K,) a bound of the evidence for gaps of more than `REACH_S`, in the same camera or from another.
+
+        It is that of the mean gap, not known here, that would fit best.
+        """
+        time = -1.0 - np.log(np.maximum(gap_s, REACH_S) * ARRIVALS)
+        nearest = np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST
+        return np.asarray(np.logaddexp(np.where(same, nearest, time), RETURN))
+
+    @staticmethod
     def _same_camera(ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> dict[str, Float64]:
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         near = np.minimum(gap_s, REACH_S)
@@ -109,7 +138,7 @@ class Topology:
         low, high = place.reshape(2, -1)
         both, of = np.unique(low * len(cameras) + high, return_inverse=True)
         pairs = [(int(cameras[each // len(cameras)]), int(cameras[each % len(cameras)])) for each in both]
-        known = Knowledge([self.passages.get(pair) or Passage() for pair in pairs], of.ravel())
+        known = Knowledge([self.passages.get(pair, UNKNOWN) for pair in pairs], of.ravel())
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         at_once = gap_s < -TOUCH_S
         # A pair's own share in what was learned is taken out before it is judged.
@@ -122,7 +151,7 @@ class Topology:
         terms = {
             "time": np.where(
                 at_once,
-                np.log(share / (1 - share)).clip(-4.0, 0.0),
+                np.log(share / (1 - share)).clip(LEAST_AT_ONCE, 0.0),
                 -np.maximum(gap_s, 0) / mean_s - np.log(mean_s * ARRIVALS),
             )
         }
@@ -169,15 +198,29 @@ class Topology:
         crossing = Crossings.of(ways, np.array([earlier]), np.array([later]))
         passage.learn(gap_s, crossing.lesson())
 
-    def connected(self) -> set[tuple[int, int]]:
-        """Pairs of cameras, in both orders, between which people have been seen to go most."""
-        ways: dict[int, list[tuple[float, int]]] = {}
-        for (a, b), passage in self.passages.items():
-            links = passage.at_once + passage.in_turn
-            ways.setdefault(a, []).append((-links, b))
-            ways.setdefault(b, []).append((-links, a))
-        most = ((a, b) for a, others in ways.items() for _, b in sorted(others)[:MOST_NEIGHBOURS])
-        return {pair for a, b in most for pair in ((a, b), (b, a))}
+    def neighbours(
+        self, cameras: Iterable[int], links: Mapping[tuple[int, int], int]
+    ) -> dict[int, list[Neighbour]]:
+        """For each camera those from which people come most, itself first.
+
+        links: (a, b), a < b -> links between two cameras that are not settled.
+        """
+        counts: dict[tuple[int, int], float] = dict(links)
+        for pair, passage in self.passages.items():
+            counts[pair] = counts.get(pair, 0) + passage.at_once + passage.in_turn
+        others: dict[int, list[tuple[float, int]]] = {}
+        for (a, b), count in counts.items():
+            others.setdefault(a, []).append((-count, b))
+            others.setdefault(b, []).append((-count, a))
+        most = {(a, b) for a, each in others.items() for _, b in sorted(each)[:MOST_NEIGHBOURS]}
+        found = {camera: [Neighbour(camera, STAY_S, IMPOSSIBLE)] for camera in cameras}
+        for a, b in sorted(most | {(b, a) for a, b in most}):
+            if b in found:
+                passage = self.passages.get((min(a, b), max(a, b)), UNKNOWN)
+                mean_s = max(passage.wait_s / passage.waits, LEAVE_S)
+                at_once = max(math.log(passage.at_once / passage.in_turn), LEAST_AT_ONCE)
+                found[b].append(Neighbour(a, mean_s, min(at_once, 0.0)))
+        return found
 
     def next_cameras(self, camera: int) -> list[Expected]:
         """Where people who left this camera were seen next, the most probable first; empty before any was."""

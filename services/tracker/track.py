@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ SAMPLE_S = 0.2
 MAX_SAMPLES = 128
 """Points kept of a way; when there are more, every other one is forgotten."""
 
+POINT = 6
+"""Numbers of a point."""
+
 SMOOTHING = 0.8
 """Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
 
@@ -25,7 +30,7 @@ FRESH_S = 2.0
 class Track:
     """One person's uninterrupted stay in one camera's view.
 
-    way: list of (t_s, x, y, vx, vy, h): foot point and its velocity in pixels and pixels/s, height.
+    way: (t_s, x, y, vx, vy, h) one after another: foot point and its velocity in pixels and pixels/s, height.
     total, weight, count: sum of the embeddings weighted by their quality, of the weights, how many.
     recent: the smoothed embedding, for the association from frame to frame.
     first_ns, last_ns: when it was first and last observed.
@@ -72,7 +77,7 @@ class Track:
         self.confirmed = False
         self.open = True
         self.identity = 0
-        self.way: list[tuple[float, float, float, float, float, float]] = []
+        self.way = array("d")
         self.total: Float64 | None = None
         self.recent: Float64 | None = None
         self.weight = 0.0
@@ -95,16 +100,16 @@ class Track:
             del seen_ns[0]
         seen_ns.append(t_ns)
 
-    def walk(self, t_ns: int, point: tuple[float, float, float, float, float]) -> None:
+    def walk(self, t_ns: int, point: Sequence[float]) -> None:
         """Another point (x, y, vx, vy, h) of the way; the last one is always kept up to date."""
         t_s = t_ns * 1e-9
         way = self.way
-        if len(way) > 1 and t_s - way[-2][0] < SAMPLE_S:
-            way[-1] = (t_s, *point)
-        else:
-            way.append((t_s, *point))
-        if len(way) > MAX_SAMPLES:
-            del way[1:-1:2]
+        if len(way) > POINT and t_s - way[-2 * POINT] < SAMPLE_S:
+            del way[-POINT:]
+        way.extend((t_s, *point))
+        if len(way) > MAX_SAMPLES * POINT:
+            points = self.points()
+            self._walked(np.concatenate([points[0:-1:2], points[-1:]]))
 
     def embed(self, vector: Float64, quality: float, t_ns: int = 0) -> None:
         """Another embedding of this person, seen at t_ns."""
@@ -126,7 +131,9 @@ class Track:
         kept = [at_ns for at_ns in self.seen_ns if at_ns < t_ns]
         self.seen_ns = kept or [self.first_ns]
         self.last_ns = self.seen_ns[-1]
-        self.way = [point for point in self.way if point[0] < t_ns * 1e-9 - 1e-6] or self.way[:1]
+        points = self.points()
+        before = points[points[:, 0] < t_ns * 1e-9 - 1e-6]
+        self._walked(before if len(before) else points[:1])
         for at_ns, vector, quality in self.fresh:
             if at_ns >= t_ns and self.total is not None:
                 self.total = self.total - vector * quality
@@ -163,7 +170,15 @@ class Track:
 
     def points(self) -> Float64:
         """(K, 6) float64, the way as an array."""
-        return np.array(self.way)
+        return np.frombuffer(self.way.tobytes()).reshape(-1, POINT)
+
+    def _walked(self, points: Float64) -> None:
+        self.way = array("d", points.tobytes())
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """The foot point last seen, in pixels."""
+        return self.way[1 - POINT], self.way[2 - POINT]
 
     def describe(self, kind: str, vector: Float64, quality: float) -> None:
         """Another feature vector of a kind that is no embedding of the whole appearance."""
@@ -180,7 +195,7 @@ class Track:
         """Only when, where and how this track ended: what a later one is compared with."""
         end = Track(self.track_id, self.camera, self.first_ns, self.score)
         end.last_ns, end.identity, end.open = self.last_ns, self.identity, False
-        end.way = self.way[-2:]
+        end.way = self.way[-2 * POINT :]
         return end
 
     def forget_looks(self, kind: str = "") -> None:
@@ -203,6 +218,7 @@ class Track:
         """Plain values for `restored`."""
         values = [getattr(self, name) for name in self.__slots__]
         values[self.__slots__.index("reason")] = None if self.reason is None else self.reason.state()
+        values[self.__slots__.index("way")] = self.points()
         return values
 
     @classmethod
@@ -214,5 +230,5 @@ class Track:
         track.doubtful = [(vector, quality, t_ns) for vector, quality, t_ns in track.doubtful]
         track.fresh = [(t_ns, vector, quality) for t_ns, vector, quality in track.fresh]
         track.others = {kind: (total, weight) for kind, (total, weight) in track.others.items()}
-        track.way = [(t, x, y, vx, vy, h) for t, x, y, vx, vy, h in track.way]
+        track.way = array("d", state[cls.__slots__.index("way")].tobytes())
         return track

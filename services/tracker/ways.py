@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.track import Track
 
@@ -19,22 +20,50 @@ TOUCH_S = 0.5
 """Two stays that overlap by no more follow one another: the end of a track is a guess."""
 
 
+@compiled
+def walked(
+    points: Float64, start: NDArray[np.int64], track: NDArray[np.int64], t_s: Float64, zero_s: float
+) -> Float64:
+    """(K, 5) x, y, vx, vy, h of tracks (K,) at moments (K,).
+
+    On the line between two points, walked on before the first and behind the last.
+    points: (S, 6) with the time before, those of track n from start[n] to start[n + 1].
+    """
+    out = np.empty((len(track), 5))
+    for k in range(len(track)):
+        low, high = start[track[k]], start[track[k] + 1] - 1
+        first_s, last_s = points[low, 0] - zero_s, points[high, 0] - zero_s
+        inside = min(max(t_s[k], first_s), last_s)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if points[middle, 0] - zero_s <= inside:
+                low = middle
+            else:
+                high = middle
+        long_s = points[high, 0] - points[low, 0]
+        share = (inside - (points[low, 0] - zero_s)) / long_s if long_s > 0.0 else 0.0
+        for d in range(5):
+            out[k, d] = points[low, d + 1] + share * (points[high, d + 1] - points[low, d + 1])
+        out[k, 0] += out[k, 2] * (t_s[k] - inside)
+        out[k, 1] += out[k, 3] * (t_s[k] - inside)
+    return out
+
+
 @dataclass(slots=True)
 class Ways:
     """The ways of tracks, laid end to end for interpolation.
 
     camera: (N,) ids.  first_s, last_s: (N,) seconds from `zero_s`.  size: (N, 2) the picture's sides.
-    times: (S,) moments of all points, those of track n shifted by n * stride.
-    points: (S, 5) x, y, vx, vy, h.
+    points: (S, 6) t, x, y, vx, vy, h, those of track n from start[n] to start[n + 1].
     """
 
     camera: NDArray[np.int64]
     first_s: Float64
     last_s: Float64
     size: Float64
-    times: Float64
     points: Float64
-    stride: float
+    start: NDArray[np.int64]
+    zero_s: float
 
     @classmethod
     def of(cls, tracks: list[Track], sizes_px: Mapping[int, tuple[int, int]]) -> Ways:
@@ -42,28 +71,21 @@ class Ways:
         ways = [track.points() for track in tracks]
         lengths = np.array([len(way) for way in ways])
         flat = np.concatenate(ways)
-        zero_s = flat[:, 0].min()
-        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        begin, finish = flat[first, 0] - zero_s, flat[first + lengths - 1, 0] - zero_s
-        stride = float(finish.max()) + 1.0
-        times = flat[:, 0] - zero_s + np.repeat(np.arange(len(tracks)) * stride, lengths)
+        start = np.concatenate([[0], np.cumsum(lengths)])
+        zero_s = float(flat[:, 0].min())
         return cls(
             camera=np.array([track.camera for track in tracks], np.int64),
-            first_s=begin,
-            last_s=finish,
+            first_s=flat[start[:-1], 0] - zero_s,
+            last_s=flat[start[1:] - 1, 0] - zero_s,
             size=np.array([sizes_px[track.camera] for track in tracks], np.float64),
-            times=times,
-            points=flat[:, 1:],
-            stride=stride,
+            points=flat,
+            start=start,
+            zero_s=zero_s,
         )
 
     def at(self, track: NDArray[np.intp], t_s: Float64) -> Float64:
         """(K, 5) x, y, vx, vy, h of tracks (K,) at moments (K,); before and after they are walked on."""
-        inside = np.clip(t_s, self.first_s[track], self.last_s[track])
-        when = inside + track * self.stride
-        out = np.stack([np.interp(when, self.times, column) for column in self.points.T], axis=-1)
-        out[:, :2] += out[:, 2:4] * (t_s - inside)[:, None]
-        return out
+        return np.asarray(walked(self.points, self.start, track, t_s, self.zero_s))
 
     def leaves(self) -> NDArray[np.bool_]:
         """(N,) whether each track ends at the border of the picture."""

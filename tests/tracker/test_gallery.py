@@ -58,15 +58,15 @@ def test_later_evidence_reassigns_a_track_and_the_empty_identity_is_forgotten() 
     b.total, b.weight, b.count = look(1).astype(float) * 8, 8.0, 10
     gallery.decide(START_NS + 8_000_000_000)
     assert a.identity == b.identity
-    assert list(gallery.people) == [a.identity]
-    assert set(gallery.changed_people()) == {1, 2}
+    assert list(gallery.register.people) == [a.identity]
+    assert set(gallery.register.changes()) == {1, 2}
 
 
 def test_a_followed_person_keeps_the_number() -> None:
     a = stay(1, 1, 0, 4, 1)
     b = stay(2, 2, 5, 6, 2)
     gallery = decided(a, b)
-    gallery.people[2].followed = True
+    gallery.register.people[2].followed = True
     b.total, b.weight, b.count = look(1).astype(float) * 8, 8.0, 10
     gallery.decide(START_NS + 8_000_000_000)
     assert a.identity == b.identity == 2
@@ -84,7 +84,7 @@ def test_what_ended_long_ago_is_settled_and_memory_stays_bounded() -> None:
     for n in range(2 * MAX_TRACKS):
         decided(stay(n + 1, 1 + n % 3, 10.0 * n, 10.0 * n + 2, n), gallery=gallery)
     assert len(gallery.tracks) <= WINDOW_S / 10 + 2
-    assert sum(person.tail is not None for person in gallery.people.values()) > MAX_TRACKS
+    assert sum(person.tail is not None for person in gallery.register.people.values()) > MAX_TRACKS
 
 
 def test_two_seen_at_once_are_not_joined_by_way_of_another_camera_either() -> None:

@@ -1,0 +1,60 @@
+"""Where and when tracks were, as arrays: what one decision is about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.tracker.kalman import Float64
+from services.tracker.person import TrackedPerson
+from services.tracker.track import Track
+from services.tracker.ways import TOUCH_S
+
+Int64 = NDArray[np.int64]
+
+
+class Pairs(NamedTuple):
+    """K pairs of a row, that may precede, and a column, in any order.
+
+    rows, columns: (K,) int64; rows are T settled people, then N tracks; columns are tracks.
+    ratio: (K,) log-likelihood ratios.  A pair that is not among them cannot be a link.
+    """
+
+    rows: Int64
+    columns: Int64
+    ratio: Float64
+
+
+class Stays(NamedTuple):
+    """The last tracks of T settled people, then N tracks in the order of their beginning: (T + N,) each.
+
+    settled: T.  ids: of the tracks.  pinned: whose an operator has said that each is, 0 for nobody's.
+    """
+
+    settled: int
+    ids: Int64
+    first_ns: Int64
+    last_ns: Int64
+    camera: Int64
+    pinned: Int64
+
+    @classmethod
+    def of(cls, tracks: list[Track], tails: list[TrackedPerson]) -> Stays:
+        """Of settled people and tracks."""
+        ends = [person.tail for person in tails if person.tail is not None] + tracks
+        values = [(each.track_id, each.first_ns, each.last_ns, each.camera, each.pinned) for each in ends]
+        return cls(len(ends) - len(tracks), *np.array(values, np.int64).reshape(-1, 5).T.copy())
+
+    def at_once(self, rows: Int64, columns: Int64) -> NDArray[np.bool_]:
+        """(K,) whether the row is a track that is still seen when the column begins, in another camera."""
+        column = columns + self.settled
+        seen = self.last_ns[rows] > self.first_ns[column] + int(TOUCH_S * 1e9)
+        return np.asarray((rows >= self.settled) & seen & (self.camera[rows] != self.camera[column]))
+
+    def met(self, rows: Int64, columns: Int64) -> NDArray[np.bool_]:
+        """(K,) whether the row is a track that the same camera still sees when the column begins."""
+        column = columns + self.settled
+        seen = self.last_ns[rows] >= self.first_ns[column]
+        return np.asarray((rows >= self.settled) & seen & (self.camera[rows] == self.camera[column]))
