@@ -24,7 +24,13 @@ ALIKE = 0.15
 
 @compiled
 def shift(
-    predicted: Float64, weight: Float64, centres: Float64, dt_s: float, p: Parameters
+    predicted: Float64,
+    weight: Float64,
+    centres: Float64,
+    usual_x: float,
+    usual_y: float,
+    dt_s: float,
+    p: Parameters,
 ) -> tuple[float, float]:
     """The displacement (dx, dy) in pixels that all detections share against the predictions.
 
@@ -46,7 +52,7 @@ def shift(
             continue
         for j in range(m):
             x, y = centres[j, 0] - predicted[i, 0], centres[j, 1] - predicted[i, 1]
-            if abs(x) > NEAR * h or abs(y) > NEAR * h:
+            if abs(x - usual_x) > NEAR * h or abs(y - usual_y) > NEAR * h:
                 continue
             size = math.log(max(centres[j, 3], MIN_HEIGHT_PX) / h) / ALIKE
             if abs(size) > 2.0:
@@ -56,23 +62,31 @@ def shift(
             prior[count] = weight[i] * math.exp(-0.5 * size * size)
             count += 1
     if count < 2:
-        return 0.0, 0.0
+        return usual_x, usual_y
     shake = (p.shake * heights / n) ** 2 * dt_s
     best, best_x, best_y = -np.inf, 0.0, 0.0
     hit = np.empty(n)
-    for c in range(-1, count):
-        x, y = (0.0, 0.0) if c < 0 else (dx[c], dy[c])
+    for c in range(-2, count):
+        if c == -2:
+            x, y = 0.0, 0.0
+        elif c == -1:
+            x, y = usual_x, usual_y
+        else:
+            x, y = dx[c], dy[c]
         hit[:] = 0.0
         for k in range(count):
             d = ((dx[k] - x) ** 2 + (dy[k] - y) ** 2) / spread[k]
             if d < 16.0:
                 hit[of[k]] = max(hit[of[k]], prior[k] * math.exp(-0.5 * d))
-        total = -0.5 * math.log1p((x * x + y * y) / shake)
+        off = min((x - usual_x) ** 2 + (y - usual_y) ** 2, x * x + y * y)
+        total = -0.5 * math.log1p(off / shake)
         for i in range(n):
             total += hit[i]
         if total > best:
             best, best_x, best_y = total, x, y
-    sum_x, sum_y, sum_w = 0.0, 0.0, 1.0 / shake
+    if (best_x - usual_x) ** 2 + (best_y - usual_y) ** 2 > best_x**2 + best_y**2:
+        usual_x, usual_y = 0.0, 0.0
+    sum_x, sum_y, sum_w = usual_x / shake, usual_y / shake, 1.0 / shake
     for k in range(count):
         d = ((dx[k] - best_x) ** 2 + (dy[k] - best_y) ** 2) / spread[k]
         if d < 16.0:
@@ -91,6 +105,8 @@ def shake(
     last_ns: int,
     centres: Float64,
     strong: NDArray[np.bool_],
+    usual_x: float,
+    usual_y: float,
     dt_s: float,
     p: Parameters,
 ) -> tuple[float, float]:
@@ -112,7 +128,7 @@ def shake(
             for d in range(4):
                 seen[count, d] = centres[j, d]
             count += 1
-    dx, dy = shift(rows, weight, seen[:count], dt_s, p)
+    dx, dy = shift(rows, weight, seen[:count], usual_x, usual_y, dt_s, p)
     for leaf in range(len(state)):
         state[leaf, 0] += dx
         state[leaf, 1] += dy

@@ -77,6 +77,7 @@ class CameraTracker:
         self.settled: list[Settled] = []
         self.t_ns: int | None = None
         self.size_px = (0, 0)
+        self.drift = np.zeros(2)
         self.similarity = Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
         self._track_of: dict[int, Track] = {}  # by tree, those not believed just now too
         self._leaf_of: dict[int, int] = {}  # by tree, the believed leaves after the last frame
@@ -141,6 +142,7 @@ class CameraTracker:
     def _shake(self, evidence: Evidence, last_ns: int, dt_s: float) -> Float64:
         """The camera's motion where no picture tells it; the leaves follow it."""
         forest = self.forest
+        keep = np.exp(-dt_s / self.parameters.swing_s)
         dx, dy = shake(
             forest.leaves.state,
             forest.leaves.tags,
@@ -148,9 +150,12 @@ class CameraTracker:
             last_ns,
             evidence.centres,
             evidence.strong,
+            self.drift[0] * dt_s,
+            self.drift[1] * dt_s,
             dt_s,
             self.parameters,
         )
+        self.drift = keep * self.drift + (1.0 - keep) * np.array([dx, dy]) / max(dt_s, 1e-9)
         return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
 
     def _follow(self, since_ns: int | None, t_ns: int, next_id: int) -> list[Track]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from services.tracker.hypothesis import compact, expand, grow, prune
 from services.tracker.kalman import Float64, predict, warp
 from services.tracker.leaves import DETECTION, FIRST_NS, PARENT, TREE, Int64, Leaves
-from services.tracker.likelihood import miss_costs, newcomers, pair_costs
+from services.tracker.likelihood import covered, miss_costs, newcomers, pair_costs
 from services.tracker.parameters import Parameters
 
 
@@ -129,15 +130,20 @@ class Forest:
             age_s,
             p,
         )
-        miss = miss_costs(leaves.tags, t_ns, dt_s, p)
-        parents, columns, costs = expand(cost, miss, self.members, self.sizes, self.costs, p)
+        last_ns = t_ns - round(dt_s * 1e9)
+        hidden = covered(leaves.state, leaves.tags, self.believed, last_ns, width, height)
+        miss = miss_costs(leaves.tags, hidden, last_ns, t_ns, dt_s, p)
+        share = 1.0 - math.exp(-dt_s / p.repeat_s) if dt_s > 0.0 else 1.0
+        cost *= share
+        miss *= share
+        parents, columns, costs = expand(cost, miss, self.members, self.sizes, self.costs, self.shown, p)
         state, tags, looks, members, sizes, self.tree = grow(
             leaves.state, leaves.tags, leaves.looks, self.members, self.sizes, parents, columns,
             evidence.boxes, evidence.centres, evidence.noise, sigma, evidence.scores, evidence.belief,
             evidence.strong, evidence.flow, evidence.vectors, evidence.quality,
             t_ns, dt_s, width, height, max(age_s, self.memory_s), self.tree, p,
         )  # fmt: skip
-        kept, place, parted = prune(members, sizes, costs, parents, self.parted, self.shown, t_ns, p)
+        kept, place, parted = prune(tags, members, sizes, costs, parents, self.parted, self.shown, t_ns, p)
         before = parents[kept[place]]
         since = None if before == self.shown else int(self.parted[before, self.shown])
         state, tags, looks, self.members, self.sizes = compact(state, tags, looks, members, sizes, kept)

@@ -39,7 +39,7 @@ SMOOTHING = 0.8
 
 @compiled
 def expand(
-    cost: Float64, miss: Float64, members: Int64, sizes: Int64, bases: Float64, p: Parameters
+    cost: Float64, miss: Float64, members: Int64, sizes: Int64, bases: Float64, shown: int, p: Parameters
 ) -> tuple[Int64, Int64, Float64]:
     """The best continuations of all hypotheses by one frame's detections.
 
@@ -49,7 +49,13 @@ def expand(
     lowest first.
     """
     most = p.hypotheses if cost.size <= MOST_PAIRS else 1
-    return k_best(cost, miss, members, sizes, bases, most, p.margin)
+    parents, columns, costs = k_best(cost, miss, members, sizes, bases, most, p.margin)
+    if most == 1 or (parents == shown).any():
+        return parents, columns, costs
+    _, own, at = k_best(
+        cost, miss, members[shown : shown + 1], sizes[shown : shown + 1], bases[shown : shown + 1], 1, p.margin
+    )
+    return np.append(parents, shown), np.concatenate((columns, own)), np.concatenate((costs, at))
 
 
 @compiled
@@ -194,7 +200,7 @@ def grow(
             for d in range(looks.shape[1]):
                 new_looks[leaf, d] = looks[parent, d]
             if j >= 0:
-                update(row, centres[j], noise[j], sigma)
+                update(row, centres[j], noise[j], sigma, p.surprise)
         tag[PARENT], tag[DETECTION] = parent, j
         if j < 0:
             row[EVIDENCE] -= p.lost * dt_s
@@ -224,6 +230,7 @@ def grow(
 
 @compiled
 def prune(
+    tags: Int64,
     members: Int64,
     sizes: Int64,
     costs: Float64,
@@ -247,7 +254,25 @@ def prune(
     for h in range(k):
         if loyal < 0 and parents[h] == shown:
             loyal = h
-    now = loyal if loyal >= 0 and costs[loyal] - costs[best] < p.switch else best
+    now = best
+    if loyal >= 0:
+        now = loyal
+        least = costs[loyal]
+        there = np.zeros(len(tags), np.bool_)
+        for h in range(k):
+            if h == loyal or costs[h] + p.switch >= least:
+                continue
+            there[:] = False
+            for i in range(sizes[h]):
+                there[members[h, i]] = True
+            changed = 0
+            for i in range(sizes[loyal]):
+                leaf = members[loyal, i]
+                if tags[leaf, CONFIRMED] and not there[leaf]:
+                    changed += 1
+            cost = costs[h] + p.switch * max(1.0, 0.5 * changed)
+            if cost < least:
+                now, least = h, cost
     stays = np.zeros(k, np.bool_)
     for h in range(k):
         old = h != now and parents[h] != parents[now] and (t_ns - apart[h, now]) * 1e-9 > p.scan_s

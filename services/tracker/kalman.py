@@ -29,6 +29,8 @@ VELOCITY, VARIANCE, STATE = 4, 8, 20
 
 MIN_HEIGHT_PX = 4.0
 
+MOST_SURPRISE = 16.0
+
 
 @compiled
 def to_centres(boxes: Float64) -> Float64:
@@ -95,7 +97,7 @@ def warp(state: Float64, affine: Float64) -> None:
 
 
 @compiled
-def update(row: Float64, measured: Float64, noise: float, sigma: Float64) -> None:
+def update(row: Float64, measured: Float64, noise: float, sigma: Float64, freedom: float) -> None:
     """Correct one row with a box `cx, cy, w, h`, in place; noise: factor on its standard deviation."""
     height = max(measured[3], MIN_HEIGHT_PX) * noise
     for axis in range(4):
@@ -106,9 +108,10 @@ def update(row: Float64, measured: Float64, noise: float, sigma: Float64) -> Non
         e = measured[axis] - row[axis]
         row[axis] += pp / s * e
         row[VELOCITY + axis] += pv / s * e
-        row[k] = pp * (r / s)
-        row[k + 1] = pv * (r / s)
-        row[k + 2] = vv - pv / s * pv
+        surprise = (freedom + min(e * e / s, MOST_SURPRISE)) / (freedom + 1.0)
+        row[k] = pp * (r / s) * surprise
+        row[k + 1] = pv * (r / s) * surprise
+        row[k + 2] = (vv - pv / s * pv) * surprise
     row[2] = max(row[2], 1.0)
     row[3] = max(row[3], 1.0)
 

@@ -51,13 +51,16 @@ class Parameters(NamedTuple):
     shape: float = 0.08
     flow: float = 0.5
     freedom: float = 4.0
+    surprise: float = 10.0
     gate: float = 45.0
     newcomers: float = 4.0
+    dense: float = 0.1
     border: float = 3.0
     door: float = 0.1
     shapes: float = 0.15
     survival_s: float = 2.0
     miss: float = 0.5
+    hide: float = 1.0
     doubt: float = 1.0
     correlation_s: float = 0.05
     slope: float = 0.9
@@ -74,10 +77,12 @@ class Parameters(NamedTuple):
     twin: float = 0.6
     hypotheses: int = 12
     margin: float = 6.0
+    repeat_s: float = 0.12
     switch: float = 1.5
     scan_s: float = 1.0
     coast_s: float = 0.4
     shake: float = 0.18
+    swing_s: float = 0.6
 
 
 DEFAULT = Parameters()
