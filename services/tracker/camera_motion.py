@@ -27,8 +27,7 @@ def shift(
     predicted: Float64,
     weight: Float64,
     centres: Float64,
-    usual_x: float,
-    usual_y: float,
+    usual: tuple[float, float],
     dt_s: float,
     p: Parameters,
 ) -> tuple[float, float]:
@@ -39,6 +38,7 @@ def shift(
     predictions meet a detection wins (a mode, not a mean, so a few who walk otherwise do not matter), and
     is drawn towards zero as far as few agree.
     """
+    usual_x, usual_y = usual
     n, m = len(predicted), len(centres)
     dx, dy = np.empty(n * m), np.empty(n * m)
     spread, prior = np.empty(n * m), np.empty(n * m)
@@ -105,14 +105,15 @@ def shake(
     last_ns: int,
     centres: Float64,
     strong: NDArray[np.bool_],
-    usual_x: float,
-    usual_y: float,
+    drift: Float64,
     dt_s: float,
     p: Parameters,
-) -> tuple[float, float]:
+) -> tuple[Float64, Float64]:
     """Estimate the camera's motion with the believed leaves, and let all of them follow it, in place.
 
     last_ns: the frame before; who was not seen in it says nothing.  strong: (M,) the detections to heed.
+    drift: (2,) pixels/s, the camera's usual velocity of late.  Returns the motion since the frame before as
+    a (2, 3) affine, and the drift from now on.
     """
     rows, weight = np.empty((len(believed), STATE)), np.empty(len(believed))
     for i in range(len(believed)):
@@ -128,8 +129,11 @@ def shake(
             for d in range(4):
                 seen[count, d] = centres[j, d]
             count += 1
-    dx, dy = shift(rows, weight, seen[:count], usual_x, usual_y, dt_s, p)
+    dx, dy = shift(rows, weight, seen[:count], (drift[0] * dt_s, drift[1] * dt_s), dt_s, p)
     for leaf in range(len(state)):
         state[leaf, 0] += dx
         state[leaf, 1] += dy
-    return dx, dy
+    moved = np.array([dx, dy])
+    keep = math.exp(-dt_s / p.swing_s)
+    after = keep * drift + (1.0 - keep) * moved / dt_s if dt_s > 0.0 else drift.copy()
+    return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), after

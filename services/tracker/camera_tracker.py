@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.advance import Evidence
 from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
-from services.tracker.camera_motion import shake
-from services.tracker.forest import Evidence, Forest
-from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
+from services.tracker.forest import Forest
+from services.tracker.kalman import VELOCITY, Float64, to_corners
 from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
@@ -77,7 +77,6 @@ class CameraTracker:
         self.settled: list[Settled] = []
         self.t_ns: int | None = None
         self.size_px = (0, 0)
-        self.drift = np.zeros(2)
         self.similarity = Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
         self._track_of: dict[int, Track] = {}  # by tree, those not believed just now too
         self._leaf_of: dict[int, int] = {}  # by tree, the believed leaves after the last frame
@@ -101,16 +100,19 @@ class CameraTracker:
         dt_s = 0.0 if last_ns is None else (t_ns - last_ns) * 1e-9
         self.size_px = size_px
         self.settled = self._named(self.settler.before(t_ns))
-        evidence = self._evidence(detections)
+        belief = self.calibration.odds(detections.scores)
         forest = self.forest
         forest.parameters = paced(self.parameters, dt_s)
-        forest.predict(dt_s, None if motion is None or not (motion != _STILL).any() else motion)
-        if motion is None:
-            known = last_ns is not None and len(evidence.scores)
-            motion = self._shake(evidence, last_ns or 0, dt_s) if known else _STILL
         same, different = self.similarity.same, self.similarity.different
         since_ns = forest.step(
-            evidence,
+            Evidence(
+                detections.boxes,
+                detections.scores,
+                belief,
+                detections.flow,
+                detections.vectors,
+                detections.quality,
+            ),
             t_ns=t_ns,
             dt_s=dt_s,
             affine=motion,
@@ -124,39 +126,6 @@ class CameraTracker:
         started += self._cut(detections, t_ns, next_id + len(started))
         self.settled += self._named(self.settler.after(t_ns, dt_s))
         return started
-
-    def _evidence(self, detections: Detections) -> Evidence:
-        belief = self.calibration.odds(detections.scores)
-        return Evidence(
-            detections.boxes,
-            to_centres(detections.boxes),
-            2.0 - 1.0 / (1.0 + np.exp(-belief)),
-            detections.scores,
-            belief,
-            belief >= self.parameters.strong,
-            detections.flow,
-            detections.vectors,
-            detections.quality,
-        )
-
-    def _shake(self, evidence: Evidence, last_ns: int, dt_s: float) -> Float64:
-        """The camera's motion where no picture tells it; the leaves follow it."""
-        forest = self.forest
-        keep = np.exp(-dt_s / self.parameters.swing_s)
-        dx, dy = shake(
-            forest.leaves.state,
-            forest.leaves.tags,
-            forest.believed,
-            last_ns,
-            evidence.centres,
-            evidence.strong,
-            self.drift[0] * dt_s,
-            self.drift[1] * dt_s,
-            dt_s,
-            self.parameters,
-        )
-        self.drift = keep * self.drift + (1.0 - keep) * np.array([dx, dy]) / max(dt_s, 1e-9)
-        return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
 
     def _follow(self, since_ns: int | None, t_ns: int, next_id: int) -> list[Track]:
         """Bring the tracks in line with the believed hypothesis; returns those that started.
@@ -386,6 +355,3 @@ class CameraTracker:
 def _step(state: list[float]) -> tuple[float, float, float, float, float]:
     """The foot point, its velocity and the height of a filter's row."""
     return state[0], state[1] + state[3] / 2, state[4], state[5] + state[7] / 2, state[3]
-
-
-_STILL = np.eye(2, 3)

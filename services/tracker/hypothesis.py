@@ -53,7 +53,13 @@ def expand(
     if most == 1 or (parents == shown).any():
         return parents, columns, costs
     _, own, at = k_best(
-        cost, miss, members[shown : shown + 1], sizes[shown : shown + 1], bases[shown : shown + 1], 1, p.margin
+        cost,
+        miss,
+        members[shown : shown + 1],
+        sizes[shown : shown + 1],
+        bases[shown : shown + 1],
+        1,
+        p.margin,
     )
     return np.append(parents, shown), np.concatenate((columns, own)), np.concatenate((costs, at))
 
