@@ -39,7 +39,8 @@ class Hypotheses(NamedTuple):
     """The global hypotheses over the leaves of a camera.
 
     members: (H, N) int64 leaves of each hypothesis, of which the first sizes[h] count.  costs: (H,)
-    minus log-likelihoods, the best 0.  parted: (H, H) when each two parted.  shown: (1,) the one to believe now.
+    minus log-likelihoods, the best 0.  parted: (H, H) when each two parted.  shown: (1,) the one to
+    believe now.
     """
 
     members: Int64
@@ -92,7 +93,7 @@ def advance(
     tags = leaves.tags
     shown = hypotheses.shown[0]
     believed = hypotheses.members[shown, : hypotheses.sizes[shown]]
-    last_ns = t_ns - np.int64(round(dt_s * 1e9))
+    last_ns = t_ns - round(dt_s * 1e9)
     centres = to_centres(evidence.boxes)
     noise = 2.0 - 1.0 / (1.0 + np.exp(-evidence.belief))
     strong = evidence.belief >= p.strong
@@ -100,7 +101,7 @@ def advance(
     predict(state, dt_s, p)
     if measured:
         warp(state, affine)
-    elif len(state):
+    else:
         affine, drift = shake(state, tags, believed, last_ns, centres, strong, drift, dt_s, p)
     hidden = covered(state, tags, believed, last_ns, width, height)
     # What is seen again at once tells hardly anything new.

@@ -34,9 +34,10 @@ def shift(
     """The displacement (dx, dy) in pixels that all detections share against the predictions.
 
     predicted: (N, 20) filter rows.  weight: (N,) how much each can be trusted.  centres: (M, 4) `cx, cy,
-    w, h`.  Every pair that may be one person proposes its displacement; the one with which most
-    predictions meet a detection wins (a mode, not a mean, so a few who walk otherwise do not matter), and
-    is drawn towards zero as far as few agree.
+    w, h`.  usual: the displacement to expect of a camera that goes on as of late.  Every pair that may be
+    one person proposes its displacement; the one with which most predictions meet a detection wins (a mode,
+    not a mean, so a few who walk otherwise do not matter), and is drawn towards what is usual or towards
+    zero, whichever is nearer, as far as few agree.
     """
     usual_x, usual_y = usual
     n, m = len(predicted), len(centres)
@@ -112,7 +113,8 @@ def shake(
     """Estimate the camera's motion with the believed leaves, and let all of them follow it, in place.
 
     last_ns: the frame before; who was not seen in it says nothing.  strong: (M,) the detections to heed.
-    drift: (2,) pixels/s, the camera's usual velocity of late.  Returns the motion since the frame before as
+    drift: (2,) pixels/s, the camera's usual velocity of late, which is forgotten while fewer than two people
+    tell of it.  Returns the motion since the frame before as
     a (2, 3) affine, and the drift from now on.
     """
     rows, weight = np.empty((len(believed), STATE)), np.empty(len(believed))
@@ -135,5 +137,7 @@ def shake(
         state[leaf, 1] += dy
     moved = np.array([dx, dy])
     keep = math.exp(-dt_s / p.swing_s)
-    after = keep * drift + (1.0 - keep) * moved / dt_s if dt_s > 0.0 else drift.copy()
+    after = keep * drift
+    if dt_s > 0.0 and count >= 2 and np.count_nonzero(weight) >= 2:
+        after += (1.0 - keep) * moved / dt_s
     return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), after

@@ -24,7 +24,7 @@ from shared.config import Config, Homography
 from shared.errors import TrackingError
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 

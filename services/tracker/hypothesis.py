@@ -45,23 +45,19 @@ def expand(
 
     cost: (L, M) what `pair_costs` gives.  miss: (L,) what a leaf without a detection costs.  members:
     (H, N) the leaves of each hypothesis, of which the first sizes[h] count.  bases: (H,) what each has
-    cost.  Returns (K,) the parent of each, (K, N) the detection of each member (-1: none) and (K,) costs,
-    lowest first.
+    cost.  shown: the hypothesis whose best continuation is among them however many others are better, so
+    that a crowd's many small ambiguities do not push it out.  Returns (K,) the parent of each, (K, N) the
+    detection of each member (-1: none) and (K,) costs, lowest first.
     """
     most = p.hypotheses if cost.size <= MOST_PAIRS else 1
     parents, columns, costs = k_best(cost, miss, members, sizes, bases, most, p.margin)
-    if most == 1 or (parents == shown).any():
+    if len(parents) < most or most == 1 or (parents == shown).any():
         return parents, columns, costs
-    _, own, at = k_best(
-        cost,
-        miss,
-        members[shown : shown + 1],
-        sizes[shown : shown + 1],
-        bases[shown : shown + 1],
-        1,
-        p.margin,
-    )
-    return np.append(parents, shown), np.concatenate((columns, own)), np.concatenate((costs, at))
+    only = slice(shown, shown + 1)
+    _, own, total = k_best(cost, miss, members[only], sizes[only], bases[only], 1, p.margin)
+    if len(total) and total[0] <= costs[0] + p.margin:
+        parents[-1], columns[-1], costs[-1] = shown, own[0], total[0]
+    return parents, columns, costs
 
 
 @compiled
@@ -248,8 +244,8 @@ def prune(
 ) -> tuple[Int64, int, Int64]:
     """Which hypotheses stay, which of them is shown, and when each two of them parted.
 
-    parted: (H, H) times at which the lines of the parents parted.  shown: the parent that was shown, -1
-    for none.  Returns (K,) indices, the shown one's place among them, and (K, K).
+    tags: (L, TAGS) the new leaves.  parted: (H, H) times at which the lines of the parents parted.  shown:
+    the parent that was shown.  Returns (K,) indices, the shown one's place among them, and (K, K).
     """
     k = len(parents)
     apart = np.empty((k, k), np.int64)
@@ -266,17 +262,16 @@ def prune(
         least = costs[loyal]
         there = np.zeros(len(tags), np.bool_)
         for h in range(k):
-            if h == loyal or costs[h] + p.switch >= least:
+            if costs[h] + p.switch >= least:
                 continue
             there[:] = False
-            for i in range(sizes[h]):
-                there[members[h, i]] = True
+            for leaf in members[h, : sizes[h]]:
+                there[leaf] = True
             changed = 0
-            for i in range(sizes[loyal]):
-                leaf = members[loyal, i]
-                if tags[leaf, CONFIRMED] and not there[leaf]:
-                    changed += 1
-            cost = costs[h] + p.switch * max(1.0, 0.5 * changed)
+            for leaf in members[loyal, : sizes[loyal]]:
+                changed += tags[leaf, CONFIRMED] != 0 and not there[leaf]
+            # Two who are swapped are one change, and each change must be worth it.
+            cost = costs[h] + p.switch * max(1.0, changed / 2.0)
             if cost < least:
                 now, least = h, cost
     stays = np.zeros(k, np.bool_)

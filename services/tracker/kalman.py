@@ -30,6 +30,7 @@ VELOCITY, VARIANCE, STATE = 4, 8, 20
 MIN_HEIGHT_PX = 4.0
 
 MOST_SURPRISE = 16.0
+"""Squared innovation, in variances, beyond which a filter is not shaken more."""
 
 
 @compiled
@@ -98,7 +99,12 @@ def warp(state: Float64, affine: Float64) -> None:
 
 @compiled
 def update(row: Float64, measured: Float64, noise: float, sigma: Float64, freedom: float) -> None:
-    """Correct one row with a box `cx, cy, w, h`, in place; noise: factor on its standard deviation."""
+    """Correct one row with a box `cx, cy, w, h`, in place; noise: factor on its standard deviation.
+
+    The variances grow with the square of an innovation that is larger than expected, as those of a Student
+    distribution of so much `freedom` do (Roth et al. 2013): somebody who suddenly moves otherwise, or comes
+    quickly nearer, is caught up with instead of lost.
+    """
     height = max(measured[3], MIN_HEIGHT_PX) * noise
     for axis in range(4):
         r = (height * sigma[axis]) ** 2

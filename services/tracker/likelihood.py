@@ -17,6 +17,9 @@ DIMENSIONS = 4
 LOST_S = 1.0
 """Who has not been seen for so long is surely behind something, or gone."""
 
+COVERED = 2.0 / 3.0
+"""Share of a box behind somebody, or outside the picture, from which on no detection is expected."""
+
 
 @compiled
 def iou(a: Float64, b: Float64) -> float:
@@ -34,7 +37,8 @@ def iou(a: Float64, b: Float64) -> float:
 def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: Parameters) -> Float64:
     """(M,) log-density of somebody new being detected at each of (M, 4) boxes.
 
-    Uniform over the picture, and denser at its border, where people come in.
+    Uniform over the picture, as far as people of that size have room in it, and denser at its border, where
+    people come in.
     """
     out = np.empty(len(boxes))
     area = max(width * height, 1.0)
@@ -77,12 +81,15 @@ def covered(
 
 @compiled
 def miss_costs(tags: Int64, hidden: Float64, last_ns: int, t_ns: int, dt_s: float, p: Parameters) -> Float64:
-    """(L,) what it costs that a leaf goes without a detection for dt_s; nothing once it is surely lost."""
+    """(L,) what it costs that a leaf goes without a detection for dt_s; nothing once it is surely lost.
+
+    hidden: (L,) what `covered` gives: who is not to be seen cannot be detected.  last_ns: the frame before.
+    """
     out = np.zeros(len(tags))
     for i in range(len(tags)):
         if tags[i, CONFIRMED] and (t_ns - tags[i, LAST_NS]) * 1e-9 <= LOST_S:
             fresh = tags[i, LAST_NS] >= last_ns
-            out[i] = ((p.hide if fresh else 0.0) + p.miss * dt_s) * max(1.0 - 1.5 * hidden[i], 0.0)
+            out[i] = ((p.hide if fresh else 0.0) + p.miss * dt_s) * max(1.0 - hidden[i] / COVERED, 0.0)
     return out
 
 
