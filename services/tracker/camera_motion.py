@@ -24,15 +24,22 @@ ALIKE = 0.15
 
 @compiled
 def shift(
-    predicted: Float64, weight: Float64, centres: Float64, dt_s: float, p: Parameters
+    predicted: Float64,
+    weight: Float64,
+    centres: Float64,
+    usual: tuple[float, float],
+    dt_s: float,
+    p: Parameters,
 ) -> tuple[float, float]:
     """The displacement (dx, dy) in pixels that all detections share against the predictions.
 
     predicted: (N, 20) filter rows.  weight: (N,) how much each can be trusted.  centres: (M, 4) `cx, cy,
-    w, h`.  Every pair that may be one person proposes its displacement; the one with which most
-    predictions meet a detection wins (a mode, not a mean, so a few who walk otherwise do not matter), and
-    is drawn towards zero as far as few agree.
+    w, h`.  usual: the displacement to expect of a camera that goes on as of late.  Every pair that may be
+    one person proposes its displacement; the one with which most predictions meet a detection wins (a mode,
+    not a mean, so a few who walk otherwise do not matter), and is drawn towards what is usual or towards
+    zero, whichever is nearer, as far as few agree.
     """
+    usual_x, usual_y = usual
     n, m = len(predicted), len(centres)
     dx, dy = np.empty(n * m), np.empty(n * m)
     spread, prior = np.empty(n * m), np.empty(n * m)
@@ -46,7 +53,7 @@ def shift(
             continue
         for j in range(m):
             x, y = centres[j, 0] - predicted[i, 0], centres[j, 1] - predicted[i, 1]
-            if abs(x) > NEAR * h or abs(y) > NEAR * h:
+            if abs(x - usual_x) > NEAR * h or abs(y - usual_y) > NEAR * h:
                 continue
             size = math.log(max(centres[j, 3], MIN_HEIGHT_PX) / h) / ALIKE
             if abs(size) > 2.0:
@@ -56,23 +63,31 @@ def shift(
             prior[count] = weight[i] * math.exp(-0.5 * size * size)
             count += 1
     if count < 2:
-        return 0.0, 0.0
+        return usual_x, usual_y
     shake = (p.shake * heights / n) ** 2 * dt_s
     best, best_x, best_y = -np.inf, 0.0, 0.0
     hit = np.empty(n)
-    for c in range(-1, count):
-        x, y = (0.0, 0.0) if c < 0 else (dx[c], dy[c])
+    for c in range(-2, count):
+        if c == -2:
+            x, y = 0.0, 0.0
+        elif c == -1:
+            x, y = usual_x, usual_y
+        else:
+            x, y = dx[c], dy[c]
         hit[:] = 0.0
         for k in range(count):
             d = ((dx[k] - x) ** 2 + (dy[k] - y) ** 2) / spread[k]
             if d < 16.0:
                 hit[of[k]] = max(hit[of[k]], prior[k] * math.exp(-0.5 * d))
-        total = -0.5 * math.log1p((x * x + y * y) / shake)
+        off = min((x - usual_x) ** 2 + (y - usual_y) ** 2, x * x + y * y)
+        total = -0.5 * math.log1p(off / shake)
         for i in range(n):
             total += hit[i]
         if total > best:
             best, best_x, best_y = total, x, y
-    sum_x, sum_y, sum_w = 0.0, 0.0, 1.0 / shake
+    if (best_x - usual_x) ** 2 + (best_y - usual_y) ** 2 > best_x**2 + best_y**2:
+        usual_x, usual_y = 0.0, 0.0
+    sum_x, sum_y, sum_w = usual_x / shake, usual_y / shake, 1.0 / shake
     for k in range(count):
         d = ((dx[k] - best_x) ** 2 + (dy[k] - best_y) ** 2) / spread[k]
         if d < 16.0:
@@ -91,12 +106,16 @@ def shake(
     last_ns: int,
     centres: Float64,
     strong: NDArray[np.bool_],
+    drift: Float64,
     dt_s: float,
     p: Parameters,
-) -> tuple[float, float]:
+) -> tuple[Float64, Float64]:
     """Estimate the camera's motion with the believed leaves, and let all of them follow it, in place.
 
     last_ns: the frame before; who was not seen in it says nothing.  strong: (M,) the detections to heed.
+    drift: (2,) pixels/s, the camera's usual velocity of late, which is forgotten while fewer than two people
+    tell of it.  Returns the motion since the frame before as
+    a (2, 3) affine, and the drift from now on.
     """
     rows, weight = np.empty((len(believed), STATE)), np.empty(len(believed))
     for i in range(len(believed)):
@@ -112,8 +131,13 @@ def shake(
             for d in range(4):
                 seen[count, d] = centres[j, d]
             count += 1
-    dx, dy = shift(rows, weight, seen[:count], dt_s, p)
+    dx, dy = shift(rows, weight, seen[:count], (drift[0] * dt_s, drift[1] * dt_s), dt_s, p)
     for leaf in range(len(state)):
         state[leaf, 0] += dx
         state[leaf, 1] += dy
-    return dx, dy
+    moved = np.array([dx, dy])
+    keep = math.exp(-dt_s / p.swing_s)
+    after = keep * drift
+    if dt_s > 0.0 and count >= 2 and np.count_nonzero(weight) >= 2:
+        after += (1.0 - keep) * moved / dt_s
+    return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]]), after

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.advance import Evidence
 from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
-from services.tracker.camera_motion import shake
 from services.tracker.compiled import compiled
 from services.tracker.forest import Forest
-from services.tracker.hypothesis import Evidence
-from services.tracker.kalman import VELOCITY, Float64, to_centres, to_corners
+from services.tracker.kalman import VELOCITY, Float64, to_corners
 from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
@@ -102,16 +101,19 @@ class CameraTracker:
         dt_s = 0.0 if last_ns is None else (t_ns - last_ns) * 1e-9
         self.size_px = size_px
         self.settled = self._named(self.settler.before(t_ns))
-        evidence = self._evidence(detections)
+        belief = self.calibration.odds(detections.scores)
         forest = self.forest
         forest.parameters = paced(self.parameters, dt_s)
-        forest.predict(dt_s, None if motion is None or not (motion != _STILL).any() else motion)
-        if motion is None:
-            known = last_ns is not None and len(evidence.scores)
-            motion = self._shake(evidence, last_ns or 0, dt_s) if known else _STILL
         same, different = self.similarity.same, self.similarity.different
         since_ns = forest.step(
-            evidence,
+            Evidence(
+                detections.boxes,
+                detections.scores,
+                belief,
+                detections.flow,
+                detections.vectors,
+                detections.quality,
+            ),
             t_ns=t_ns,
             dt_s=dt_s,
             affine=motion,
@@ -125,35 +127,6 @@ class CameraTracker:
         started += self._cut(detections, t_ns, next_id + len(started))
         self.settled += self._named(self.settler.after(t_ns, dt_s))
         return started
-
-    def _evidence(self, detections: Detections) -> Evidence:
-        belief = self.calibration.odds(detections.scores)
-        return Evidence(
-            detections.boxes,
-            to_centres(detections.boxes),
-            2.0 - 1.0 / (1.0 + np.exp(-belief)),
-            detections.scores,
-            belief,
-            belief >= self.parameters.strong,
-            detections.flow,
-            detections.vectors,
-            detections.quality,
-        )
-
-    def _shake(self, evidence: Evidence, last_ns: int, dt_s: float) -> Float64:
-        """The camera's motion where no picture tells it; the leaves follow it."""
-        forest = self.forest
-        dx, dy = shake(
-            forest.leaves.state,
-            forest.leaves.tags,
-            forest.believed,
-            last_ns,
-            evidence.centres,
-            evidence.strong,
-            dt_s,
-            self.parameters,
-        )
-        return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
 
     def _follow(self, since_ns: int | None, t_ns: int, next_id: int) -> list[Track]:
         """Bring the tracks in line with the believed hypothesis; returns those that started.
@@ -411,6 +384,3 @@ def _paths(state: Float64, rows: Int64, at_s: Float64) -> Float32:
             out[i, step, 0] = row[0] + row[4] * at_s[step]
             out[i, step, 1] = (row[1] + row[3] / 2) + (row[5] + row[7] / 2) * at_s[step]
     return out
-
-
-_STILL = np.eye(2, 3)

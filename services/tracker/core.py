@@ -28,7 +28,7 @@ from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, 
 
 log = logging.getLogger(__name__)
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.tracker.hypothesis import Evidence, advance
-from services.tracker.kalman import Float64, predict, warp
+from services.tracker.advance import Evidence, Hypotheses, advance
+from services.tracker.kalman import Float64
 from services.tracker.leaves import DETECTION, FIRST_NS, KNOWN, PARENT, TREE, Int64, Leaves
 from services.tracker.parameters import Parameters
 
@@ -33,36 +33,24 @@ class Generation(NamedTuple):
 class Forest:
     """Track trees and the hypotheses over them.
 
-    members: (H, N) int64 leaves of each hypothesis, of which the first sizes[h] count.  costs: (H,)
-    minus log-likelihoods, the best 0.  parted: (H, H) when each two parted.  shown: the one to believe now.
-    past: the last frames, oldest first, the newest being now.
+    drift: (2,) pixels/s of the camera's own motion of late, where no picture tells it.  tree: number of the
+    next tree.  past: the last frames, oldest first, the newest being now.
     """
 
     def __init__(self, parameters: Parameters, memory_s: float) -> None:
         self.parameters = parameters
         self.memory_s = memory_s
         self.leaves = Leaves.none()
-        self.members: Int64 = np.empty((1, 0), np.int64)
-        self.sizes: Int64 = np.zeros(1, np.int64)
-        self.costs: Float64 = np.zeros(1)
-        self.parted: Int64 = np.zeros((1, 1), np.int64)
-        self.shown = 0
+        self.hypotheses = Hypotheses.none()
+        self.drift: Float64 = np.zeros(2)
         self.tree = 1
-        self.sigma = np.array([parameters.place] * 2 + [parameters.shape] * 2)
         self.past: deque[Generation] = deque()
 
     @property
     def believed(self) -> Int64:
         """(N,) the leaves of the shown hypothesis."""
-        return self.members[self.shown, : self.sizes[self.shown]]
-
-    def predict(self, dt_s: float, affine: Float64 | None) -> None:
-        """Move all leaves ahead; affine: the camera's motion, None where it stood still."""
-        state = self.leaves.state.copy()
-        predict(state, dt_s, self.parameters)
-        if affine is not None:
-            warp(state, affine)
-        self.leaves = self.leaves._replace(state=state)
+        shown = self.hypotheses.shown[0]
+        return self.hypotheses.members[shown, : self.hypotheses.sizes[shown]]
 
     def step(
         self,
@@ -70,46 +58,47 @@ class Forest:
         *,
         t_ns: int,
         dt_s: float,
-        affine: Float64,
+        affine: Float64 | None,
         size_px: tuple[int, int],
         age_s: float,
         same: tuple[float, float],
         different: tuple[float, float],
     ) -> int | None:
-        """Take in one frame's detections, to which the leaves have been predicted.
+        """Take in one frame's detections.
 
-        same, different: mean and standard deviation of the cosines of one person and of two.  Returns the
-        time since which the shown hypothesis is another one than was shown before, None if it is the same.
+        affine: the camera's motion since the frame before, None where no picture tells it.  same,
+        different: mean and standard deviation of the cosines of one person and of two.  Returns the time
+        since which the shown hypothesis is another one than was shown before, None if it is the same.
         """
-        p = self.parameters
         leaves = self.leaves
-        width, height = float(size_px[0]), float(size_px[1])
         dimensions = evidence.vectors.shape[1]
         if leaves.looks.shape[1] != dimensions:
             leaves = leaves._replace(looks=np.zeros((len(leaves.state), dimensions)))
             leaves.tags[:, KNOWN] = 0
-        leaves, self.members, self.sizes, self.costs, parted, shown, before, self.tree = advance(
-            leaves, self.members, self.sizes, self.costs, self.parted, self.shown, evidence, self.sigma,
-            same, different, t_ns, dt_s, width, height, age_s, max(age_s, self.memory_s), self.tree, p,
+        (
+            state, tags, looks, members, sizes, costs, parted, shown, self.tree, affine, self.drift, since_ns,
+        ) = advance(
+            leaves, self.hypotheses, evidence, _STILL if affine is None else affine, affine is not None,
+            self.drift, t_ns, dt_s, float(size_px[0]), float(size_px[1]), age_s, self.memory_s,
+            same, different, self.tree, self.parameters,
         )  # fmt: skip
-        since = None if before == self.shown else int(self.parted[before, self.shown])
-        self.leaves, self.parted, self.shown = leaves, parted, shown
-        self.past.append(
-            Generation(t_ns, dt_s, affine, leaves.state, leaves.tags, evidence.vectors, evidence.quality)
-        )
+        self.leaves = Leaves(state, tags, looks)
+        self.hypotheses = Hypotheses(members, sizes, costs, parted, shown)
+        self.past.append(Generation(t_ns, dt_s, affine, state, tags, evidence.vectors, evidence.quality))
         while (t_ns - self.past[0].t_ns) * 1e-9 > self.memory_s:
             self.past.popleft()
-        return since
+        return None if since_ns < 0 else since_ns
 
     def drop(self, trees: Collection[int]) -> None:
         """Take these trees out of all hypotheses."""
         gone = np.isin(self.leaves.tags[:, TREE], list(trees))
-        for hypothesis, size in enumerate(self.sizes.tolist()):
-            own = self.members[hypothesis, :size]
+        members, sizes = self.hypotheses.members, self.hypotheses.sizes
+        for hypothesis, size in enumerate(sizes.tolist()):
+            own = members[hypothesis, :size]
             stay = own[~gone[own]]
-            self.members[hypothesis] = -1
-            self.members[hypothesis, : len(stay)] = stay
-            self.sizes[hypothesis] = len(stay)
+            members[hypothesis] = -1
+            members[hypothesis, : len(stay)] = stay
+            sizes[hypothesis] = len(stay)
 
     def rename(self, old: int, t_ns: int) -> int:
         """Let a tree go on under a new number, as somebody first seen at t_ns; returns the number."""
@@ -134,11 +123,8 @@ class Forest:
         """Plain values and arrays for `restored`."""
         return [
             list(self.leaves),
-            self.members,
-            self.sizes,
-            self.costs,
-            self.parted,
-            self.shown,
+            list(self.hypotheses),
+            self.drift,
             self.tree,
             [list(generation) for generation in self.past],
         ]
@@ -147,10 +133,13 @@ class Forest:
     def restored(cls, state: list[Any], parameters: Parameters, memory_s: float) -> Forest:
         """What `state` gave."""
         forest = cls(parameters, memory_s)
-        leaves, forest.members, forest.sizes, forest.costs, forest.parted, *rest = state
-        forest.shown, forest.tree, past = rest
+        leaves, hypotheses, forest.drift, forest.tree, past = state
         forest.leaves = Leaves(*leaves)
+        forest.hypotheses = Hypotheses(*hypotheses)
         forest.past = deque(Generation(*generation) for generation in past)
         if forest.past:  # the same arrays, as they were
             forest.leaves = forest.leaves._replace(tags=forest.past[-1].tags)
         return forest
+
+
+_STILL = np.eye(2, 3)

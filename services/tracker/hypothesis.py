@@ -6,8 +6,6 @@ what falls behind, or disagrees with the best about what was long ago, is pruned
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,9 +25,8 @@ from services.tracker.leaves import (
     TREE,
     WIDTH,
     Int64,
-    Leaves,
 )
-from services.tracker.likelihood import iou, miss_costs, newcomers, pair_costs
+from services.tracker.likelihood import iou
 from services.tracker.murty import k_best
 from services.tracker.parameters import Parameters
 
@@ -40,39 +37,27 @@ SMOOTHING = 0.8
 """Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
 
 
-class Evidence(NamedTuple):
-    """The detections of one frame as the hypotheses see them, M of them.
-
-    boxes: (M, 4) `x0, y0, x1, y1`.  centres: (M, 4) `cx, cy, w, h`.  noise: (M,) factor on the standard
-    deviation of the boxes.  scores: (M,) calibrated.  belief: (M,) log-odds of being somebody, at most 0.
-    strong: (M,) bool, may start a track.  flow: (M, 2) pixels, NaN where unknown.  vectors: (M, D)
-    embeddings, zero where there is none.  quality: (M,), 0 where there is none.
-    """
-
-    boxes: Float64
-    centres: Float64
-    noise: Float64
-    scores: Float64
-    belief: Float64
-    strong: NDArray[np.bool_]
-    flow: Float64
-    vectors: Float64
-    quality: Float64
-
-
 @compiled
 def expand(
-    cost: Float64, miss: Float64, members: Int64, sizes: Int64, bases: Float64, p: Parameters
+    cost: Float64, miss: Float64, members: Int64, sizes: Int64, bases: Float64, shown: int, p: Parameters
 ) -> tuple[Int64, Int64, Float64]:
     """The best continuations of all hypotheses by one frame's detections.
 
     cost: (L, M) what `pair_costs` gives.  miss: (L,) what a leaf without a detection costs.  members:
     (H, N) the leaves of each hypothesis, of which the first sizes[h] count.  bases: (H,) what each has
-    cost.  Returns (K,) the parent of each, (K, N) the detection of each member (-1: none) and (K,) costs,
-    lowest first.
+    cost.  shown: the hypothesis whose best continuation is among them however many others are better, so
+    that a crowd's many small ambiguities do not push it out.  Returns (K,) the parent of each, (K, N) the
+    detection of each member (-1: none) and (K,) costs, lowest first.
     """
     most = p.hypotheses if cost.size <= MOST_PAIRS else 1
-    return k_best(cost, miss, members, sizes, bases, most, p.margin)
+    parents, columns, costs = k_best(cost, miss, members, sizes, bases, most, p.margin)
+    if len(parents) < most or most == 1 or (parents == shown).any():
+        return parents, columns, costs
+    only = slice(shown, shown + 1)
+    _, own, total = k_best(cost, miss, members[only], sizes[only], bases[only], 1, p.margin)
+    if len(total) and total[0] <= costs[0] + p.margin:
+        parents[-1], columns[-1], costs[-1] = shown, own[0], total[0]
+    return parents, columns, costs
 
 
 @compiled
@@ -217,7 +202,7 @@ def grow(
             for d in range(looks.shape[1]):
                 new_looks[leaf, d] = looks[parent, d]
             if j >= 0:
-                update(row, centres[j], noise[j], sigma)
+                update(row, centres[j], noise[j], sigma, p.surprise)
         tag[PARENT], tag[DETECTION] = parent, j
         if j < 0:
             row[EVIDENCE] -= p.lost * dt_s
@@ -247,6 +232,7 @@ def grow(
 
 @compiled
 def prune(
+    tags: Int64,
     members: Int64,
     sizes: Int64,
     costs: Float64,
@@ -258,8 +244,8 @@ def prune(
 ) -> tuple[Int64, int, Int64]:
     """Which hypotheses stay, which of them is shown, and when each two of them parted.
 
-    parted: (H, H) times at which the lines of the parents parted.  shown: the parent that was shown, -1
-    for none.  Returns (K,) indices, the shown one's place among them, and (K, K).
+    tags: (L, TAGS) the new leaves.  parted: (H, H) times at which the lines of the parents parted.  shown:
+    the parent that was shown.  Returns (K,) indices, the shown one's place among them, and (K, K).
     """
     k = len(parents)
     apart = np.empty((k, k), np.int64)
@@ -270,7 +256,24 @@ def prune(
     for h in range(k):
         if loyal < 0 and parents[h] == shown:
             loyal = h
-    now = loyal if loyal >= 0 and costs[loyal] - costs[best] < p.switch else best
+    now = best
+    if loyal >= 0:
+        now = loyal
+        least = costs[loyal]
+        there = np.zeros(len(tags), np.bool_)
+        for h in range(k):
+            if costs[h] + p.switch >= least:
+                continue
+            there[:] = False
+            for leaf in members[h, : sizes[h]]:
+                there[leaf] = True
+            changed = 0
+            for leaf in members[loyal, : sizes[loyal]]:
+                changed += tags[leaf, CONFIRMED] != 0 and not there[leaf]
+            # Two who are swapped are one change, and each change must be worth it.
+            cost = costs[h] + p.switch * max(1.0, changed / 2.0)
+            if cost < least:
+                now, least = h, cost
     stays = np.zeros(k, np.bool_)
     for h in range(k):
         old = h != now and parents[h] != parents[now] and (t_ns - apart[h, now]) * 1e-9 > p.scan_s
@@ -334,52 +337,3 @@ def compact(
         for d in range(looks.shape[1]):
             new_looks[leaf, d] = looks[rows[leaf], d]
     return new_state, new_tags, new_looks, new_members, new_sizes
-
-
-@compiled
-def advance(
-    leaves: Leaves,
-    members: Int64,
-    sizes: Int64,
-    costs: Float64,
-    parted: Int64,
-    shown: int,
-    evidence: Evidence,
-    sigma: Float64,
-    same: tuple[float, float],
-    different: tuple[float, float],
-    t_ns: int,
-    dt_s: float,
-    width: float,
-    height: float,
-    age_s: float,
-    memory_s: float,
-    tree: int,
-    p: Parameters,
-) -> tuple[Leaves, Int64, Int64, Float64, Int64, int, int, int]:
-    """One frame: all of the above in one call, because each call of compiled code costs.
-
-    leaves: predicted to this frame.  age_s: after so long unseen nobody is continued, memory_s: or even
-    remembered.  Returns the new leaves; members, sizes, costs and times of parting of the new hypotheses;
-    which of them is shown, and from which of the old ones it comes; the number of the next new tree.
-    """
-    state, tags, looks = leaves
-    boxes, centres, noise, scores, belief, strong, flow, vectors, quality = evidence
-    new = newcomers(boxes, centres, width, height, p)
-    cost = pair_costs(
-        state, tags, looks, centres, noise, sigma, np.minimum(belief, 0.0), strong, new, vectors, quality,
-        same, different, t_ns, age_s, p,
-    )  # fmt: skip
-    miss = miss_costs(tags, t_ns, dt_s, p)
-    parents, columns, totals = expand(cost, miss, members, sizes, costs, p)
-    state, tags, looks, members, sizes, tree = grow(
-        state, tags, looks, members, sizes, parents, columns, boxes, centres, noise, sigma, scores, belief,
-        strong, flow, vectors, quality, t_ns, dt_s, width, height, memory_s, tree, p,
-    )  # fmt: skip
-    kept, place, parted = prune(members, sizes, totals, parents, parted, shown, t_ns, p)
-    before = parents[kept[place]]
-    state, tags, looks, members, sizes = compact(state, tags, looks, members, sizes, kept)
-    totals = totals[kept]
-    return (
-        Leaves(state, tags, looks), members, sizes, totals - totals.min(), parted, place, before, tree,
-    )  # fmt: skip

@@ -29,6 +29,9 @@ VELOCITY, VARIANCE, STATE = 4, 8, 20
 
 MIN_HEIGHT_PX = 4.0
 
+MOST_SURPRISE = 16.0
+"""Squared innovation, in variances, beyond which a filter is not shaken more."""
+
 
 @compiled
 def to_centres(boxes: Float64) -> Float64:
@@ -100,8 +103,13 @@ def warp(state: Float64, affine: Float64) -> None:
 
 
 @compiled
-def update(row: Float64, measured: Float64, noise: float, sigma: Float64) -> None:
-    """Correct one row with a box `cx, cy, w, h`, in place; noise: factor on its standard deviation."""
+def update(row: Float64, measured: Float64, noise: float, sigma: Float64, freedom: float) -> None:
+    """Correct one row with a box `cx, cy, w, h`, in place; noise: factor on its standard deviation.
+
+    The variances grow with the square of an innovation that is larger than expected, as those of a Student
+    distribution of so much `freedom` do (Roth et al. 2013): somebody who suddenly moves otherwise, or comes
+    quickly nearer, is caught up with instead of lost.
+    """
     height = max(measured[3], MIN_HEIGHT_PX) * noise
     for axis in range(4):
         r = (height * sigma[axis]) ** 2
@@ -111,9 +119,10 @@ def update(row: Float64, measured: Float64, noise: float, sigma: Float64) -> Non
         e = measured[axis] - row[axis]
         row[axis] += pp / s * e
         row[VELOCITY + axis] += pv / s * e
-        row[k] = pp * (r / s)
-        row[k + 1] = pv * (r / s)
-        row[k + 2] = vv - pv / s * pv
+        surprise = (freedom + min(e * e / s, MOST_SURPRISE)) / (freedom + 1.0)
+        row[k] = pp * (r / s) * surprise
+        row[k + 1] = pv * (r / s) * surprise
+        row[k + 2] = (vv - pv / s * pv) * surprise
     row[2] = max(row[2], 1.0)
     row[3] = max(row[3], 1.0)
 

@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
 from services.tracker.kalman import MIN_HEIGHT_PX, VARIANCE, Float64
-from services.tracker.leaves import CONFIRMED, KNOWN, LAST_NS, Int64
+from services.tracker.leaves import CONFIRMED, KNOWN, LAST_NS, TREE, Int64
 from services.tracker.parameters import Parameters
 
 DIMENSIONS = 4
 
 LOST_S = 1.0
 """Who has not been seen for so long is surely behind something, or gone."""
+
+COVERED = 2.0 / 3.0
+"""Share of a box behind somebody, or outside the picture, from which on no detection is expected."""
 
 
 @compiled
@@ -34,13 +37,14 @@ def iou(a: Float64, b: Float64) -> float:
 def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: Parameters) -> Float64:
     """(M,) log-density of somebody new being detected at each of (M, 4) boxes.
 
-    Uniform over the picture, and denser at its border, where people come in.
+    Uniform over the picture, as far as people of that size have room in it, and denser at its border, where
+    people come in.
     """
     out = np.empty(len(boxes))
     area = max(width * height, 1.0)
     for j in range(len(boxes)):
         h = max(centres[j, 3], MIN_HEIGHT_PX)
-        out[j] = math.log(p.newcomers / p.shapes * h * h / area) + 2.0 * math.log(2.0 * math.pi)
+        out[j] = math.log(min(p.newcomers * h * h / area, p.dense) / p.shapes) + 2.0 * math.log(2.0 * math.pi)
         margin = min(boxes[j, 0], boxes[j, 1], width - boxes[j, 2], height - boxes[j, 3])
         if margin < p.door * h:
             out[j] += math.log(p.border)
@@ -48,12 +52,44 @@ def newcomers(boxes: Float64, centres: Float64, width: float, height: float, p: 
 
 
 @compiled
-def miss_costs(tags: Int64, t_ns: int, dt_s: float, p: Parameters) -> Float64:
-    """(L,) what it costs that a leaf goes without a detection for dt_s; nothing once it is surely lost."""
+def covered(
+    state: Float64, tags: Int64, believed: Int64, last_ns: int, width: float, height: float
+) -> Float64:
+    """(L,) share of each leaf's predicted box that is outside the picture or behind somebody nearer.
+
+    Nearer is whose feet are lower in the picture, of the confirmed `believed` leaves seen since last_ns.
+    """
+    out = np.zeros(len(state))
+    for i in range(len(state)):
+        x0, x1 = state[i, 0] - state[i, 2] / 2.0, state[i, 0] + state[i, 2] / 2.0
+        y0, y1 = state[i, 1] - state[i, 3] / 2.0, state[i, 1] + state[i, 3] / 2.0
+        area = max(state[i, 2] * state[i, 3], 1e-9)
+        inside = max(min(x1, width) - max(x0, 0.0), 0.0) * max(min(y1, height) - max(y0, 0.0), 0.0)
+        out[i] = 1.0 - inside / area
+        for k in range(len(believed)):
+            b = believed[k]
+            if tags[b, TREE] == tags[i, TREE] or tags[b, CONFIRMED] == 0 or tags[b, LAST_NS] < last_ns:
+                continue
+            if state[b, 1] + state[b, 3] / 2.0 <= y1:
+                continue
+            wide = min(x1, state[b, 0] + state[b, 2] / 2.0) - max(x0, state[b, 0] - state[b, 2] / 2.0)
+            high = min(y1, state[b, 1] + state[b, 3] / 2.0) - max(y0, state[b, 1] - state[b, 3] / 2.0)
+            if wide > 0.0 and high > 0.0:
+                out[i] = max(out[i], wide * high / area)
+    return out
+
+
+@compiled
+def miss_costs(tags: Int64, hidden: Float64, last_ns: int, t_ns: int, dt_s: float, p: Parameters) -> Float64:
+    """(L,) what it costs that a leaf goes without a detection for dt_s; nothing once it is surely lost.
+
+    hidden: (L,) what `covered` gives: who is not to be seen cannot be detected.  last_ns: the frame before.
+    """
     out = np.zeros(len(tags))
     for i in range(len(tags)):
         if tags[i, CONFIRMED] and (t_ns - tags[i, LAST_NS]) * 1e-9 <= LOST_S:
-            out[i] = p.miss * dt_s
+            fresh = tags[i, LAST_NS] >= last_ns
+            out[i] = ((p.hide if fresh else 0.0) + p.miss * dt_s) * max(1.0 - hidden[i] / COVERED, 0.0)
     return out
 
 

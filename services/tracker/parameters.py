@@ -16,12 +16,15 @@ class Parameters(NamedTuple):
     place, shape: standard deviation of a sound detection's centre, and of its width and height.
     flow: standard deviation of a velocity read from optical flow, in heights/s.
     freedom: degrees of freedom of the Student distribution that stands for the innovation.
+    surprise: the same for the correction of a filter: after more than it expected it trusts itself less.
     gate: squared Mahalanobis distance beyond which a detection is never the track's.
     newcomers: expected newcomers and false detections a frame, what a continued track is weighed against.
+    dense: but no more than so many in an area of a height squared: near people leave no room for many.
     border, door: how many times more newcomers appear nearer to the border than `door`.
     shapes: range of widths times range of heights that newcomers have, in heights squared.
     survival_s: mean time for which a person who is not seen can still be expected where motion leads.
-    miss: log-likelihood that a confirmed track loses in a second without a detection.
+    miss, hide: log-likelihood that a confirmed track in plain sight loses in a second without a detection,
+        and when it is not detected for the first time.
     doubt: log-likelihood by which a track that is not confirmed is less likely to go on.
     slope, offset: log-odds of somebody being at a detection over those of its score, see `calibration`.
     strong: log-odds from which a detection may start a track.
@@ -37,27 +40,32 @@ class Parameters(NamedTuple):
     twin: overlap (IoU) with somebody at which a detection is no newcomer.
     hypotheses: global hypotheses kept at most.
     margin: log-likelihood by which a hypothesis may be behind the best.
-    switch: log-likelihood by which another must lead before it is shown.
+    repeat_s: time over which likelihoods of frames repeat one another, and so count for less.
+    switch: log-likelihood by which another must lead before it is shown, for each thing it tells otherwise.
     scan_s: hypotheses that disagree about what was so long ago are pruned to the shown one's opinion.
     coast_s: how long the predicted box of an unseen person is shown.
     shake: standard deviation of the camera's own unmeasured motion, in heights of people a second^0.5.
+    swing_s: time over which the camera's usual velocity is learned.
     """
 
-    speed: float = 0.65
+    speed: float = 0.45
     growth: float = 0.25
     persistence_s: float = 8.0
-    jolt: float = 0.02
-    place: float = 0.04
+    jolt: float = 0.03
+    place: float = 0.045
     shape: float = 0.08
     flow: float = 0.5
     freedom: float = 4.0
+    surprise: float = 6.0
     gate: float = 45.0
     newcomers: float = 4.0
+    dense: float = 0.1
     border: float = 3.0
     door: float = 0.1
     shapes: float = 0.15
     survival_s: float = 2.0
     miss: float = 0.5
+    hide: float = 1.0
     doubt: float = 1.0
     correlation_s: float = 0.05
     slope: float = 0.9
@@ -74,10 +82,12 @@ class Parameters(NamedTuple):
     twin: float = 0.6
     hypotheses: int = 12
     margin: float = 6.0
+    repeat_s: float = 0.25
     switch: float = 1.5
     scan_s: float = 1.0
     coast_s: float = 0.4
-    shake: float = 0.18
+    shake: float = 0.14
+    swing_s: float = 0.8
 
 
 DEFAULT = Parameters()
