@@ -12,6 +12,9 @@ from services.tracker.parameters import DEFAULT
 SIGMA = np.array([DEFAULT.place, DEFAULT.place, DEFAULT.shape, DEFAULT.shape])
 
 
+STANDING = (0.0, 0.0)
+
+
 def crowd(n: int = 6) -> tuple[Float64, Float64]:
     """Filter rows of people standing about, and their boxes."""
     places = [[80.0 + 90 * i, 200.0 + 40 * (i % 3), 40.0, 100.0 + 10 * i] for i in range(n)]
@@ -28,7 +31,7 @@ def test_a_displacement_that_all_share_is_found(dx: float, dy: float, seed: int)
     rows, centres = crowd()
     moved = centres + np.random.default_rng(seed).normal(0, 1, centres.shape)
     moved[:, :2] += [dx, dy]
-    found = np.array(shift(rows, np.ones(len(rows)), moved, 0.04, DEFAULT))
+    found = np.array(shift(rows, np.ones(len(rows)), moved, STANDING, 0.04, DEFAULT))
     # Drawn towards standing still, for that is what cameras mostly do.
     assert np.linalg.norm(found - [dx, dy]) < 0.4 * np.hypot(dx, dy) + 3
 
@@ -36,7 +39,7 @@ def test_a_displacement_that_all_share_is_found(dx: float, dy: float, seed: int)
 def test_one_who_walks_among_those_who_stand_is_not_the_camera() -> None:
     rows, centres = crowd()
     centres[2, 0] += 30
-    dx, dy = shift(rows, np.ones(len(rows)), centres, 0.04, DEFAULT)
+    dx, dy = shift(rows, np.ones(len(rows)), centres, STANDING, 0.04, DEFAULT)
     assert abs(dx) < 2 and abs(dy) < 2
 
 
@@ -44,4 +47,4 @@ def test_one_who_walks_among_those_who_stand_is_not_the_camera() -> None:
 def test_one_person_says_nothing_about_the_camera(people: int) -> None:
     rows, centres = crowd(people)
     centres[:, 0] += 20
-    assert shift(rows, np.ones(people), centres, 0.04, DEFAULT) == (0.0, 0.0)
+    assert shift(rows, np.ones(people), centres, STANDING, 0.04, DEFAULT) == (0.0, 0.0)

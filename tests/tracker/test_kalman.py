@@ -60,7 +60,7 @@ def test_the_velocity_is_learned_at_any_frame_rate(fps: float) -> None:
     state = standing()
     for n in range(1, int(4 * fps)):
         predict(state, 1 / fps, DEFAULT)
-        update(state[0], np.array([100 + 90 * n / fps, 200.0, 50.0, 120.0]), 1.0, SIGMA)
+        update(state[0], np.array([100 + 90 * n / fps, 200.0, 50.0, 120.0]), 1.0, SIGMA, DEFAULT.surprise)
     assert state[0, 4] == pytest.approx(90, abs=5)
 
 
@@ -70,7 +70,13 @@ def test_the_variances_stay_positive_over_a_long_life() -> None:
     for _ in range(5000):
         predict(state, float(rng.choice([0.001, 0.1, 3.0])), DEFAULT)
         if rng.random() < 0.5:
-            update(state[0], np.array([100.0, 200.0, 50.0, 120.0]) + rng.normal(0, 5, 4), 1.0, SIGMA)
+            update(
+                state[0],
+                np.array([100.0, 200.0, 50.0, 120.0]) + rng.normal(0, 5, 4),
+                1.0,
+                SIGMA,
+                DEFAULT.surprise,
+            )
         pp, pv, vv = state[0, VARIANCE:STATE].reshape(4, 3).T
         assert (pp > 0).all() and (vv > 0).all() and (pp * vv >= pv**2 * (1 - 1e-6)).all()
 

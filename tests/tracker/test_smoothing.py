@@ -10,6 +10,8 @@ from services.tracker.parameters import DEFAULT
 from services.tracker.smoothing import smooth
 
 SIGMA = np.array([DEFAULT.place, DEFAULT.place, DEFAULT.shape, DEFAULT.shape])
+NORMAL = 1e12
+"""So many degrees of freedom make a normal distribution, for which the best estimate is known."""
 HEIGHT = 120.0
 
 
@@ -53,7 +55,11 @@ def test_a_smoothed_track_is_the_best_estimate_from_all_its_detections(seed: int
             predict(row[None], times[k] - times[k - 1], DEFAULT)
         if k in seen:
             measured = np.array([seen[k], 200.0, 50.0, HEIGHT])
-            (begin(row, measured, 1.0, SIGMA, DEFAULT) if k == 0 else update(row, measured, 1.0, SIGMA))
+            (
+                begin(row, measured, 1.0, SIGMA, DEFAULT)
+                if k == 0
+                else update(row, measured, 1.0, SIGMA, NORMAL)
+            )
         states[k, 0] = row
     steps = np.diff(times, prepend=times[0])
     smooth(states, np.zeros(1, np.int64), steps, np.tile(np.eye(2, 3), (12, 1, 1)), DEFAULT)
@@ -70,7 +76,7 @@ def test_smoothing_follows_the_camera() -> None:
             predict(row[None], 0.1, DEFAULT)
             row[0] += 30.0
             row[1] -= 4.0
-            update(row, np.array([100.0 + 30 * k, 200.0 - 4 * k, 50.0, HEIGHT]), 1.0, SIGMA)
+            update(row, np.array([100.0 + 30 * k, 200.0 - 4 * k, 50.0, HEIGHT]), 1.0, SIGMA, NORMAL)
         states[k, 0] = row
     smooth(states, np.zeros(1, np.int64), np.full(5, 0.1), np.tile(affine, (5, 1, 1)), DEFAULT)
     np.testing.assert_allclose(states[:, 0, 0], 100 + 30 * np.arange(5), atol=1e-6)
