@@ -84,7 +84,7 @@ def test_the_variances_stay_positive_over_a_long_life() -> None:
 def test_flow_tells_the_velocity_of_someone_seen_once() -> None:
     state = standing()
     update_velocity(state[0], 60.0, 0.0, DEFAULT)
-    assert 30 < state[0, 4] < 60
+    assert 20 < state[0, 4] < 60
 
 
 def test_the_motion_of_the_camera_is_followed() -> None:
