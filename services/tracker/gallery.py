@@ -37,7 +37,11 @@ MAX_TAILS = 256
 first; where more people than that are in view at once, as many as those."""
 
 REVISION_S = 1.0
-"""Decisions are looked over again after this long."""
+"""Decisions are looked over again after this long;"""
+
+CROWDED_TRACKS = 2000
+SLOWEST = 3.0
+"""of more tracks than that so much more rarely, but not more than so many times."""
 
 FEW_TRACKS = 64
 JUDGED_A_SECOND = 200
@@ -46,10 +50,7 @@ the others a second, in turn."""
 
 BUSY_TRACKS = 200
 """Where there are more tracks than this, not all pairs are looked at (`candidates.py`), and newcomers wait
-for one another,"""
-
-NEWCOMERS_S = 1.0
-"""at most so long, where there are many times more."""
+for one another, of twice as many as long as a decision stands."""
 
 MOST_JUDGED = 256
 BACKLOG_S = 0.25
@@ -103,11 +104,12 @@ class Gallery:
 
     def due(self, t_ns: int) -> bool:
         """Whether it is time to decide, or there is something to tell."""
-        if self._untold:
-            return True
+        return bool(self._untold) or self._timely(t_ns)
+
+    def _timely(self, t_ns: int) -> bool:
         self.decided_ns = min(self.decided_ns, t_ns)  # a clock may be set back
         since_s = (t_ns - self.decided_ns) * 1e-9
-        if since_s >= REVISION_S:
+        if since_s >= self._pace_s():
             return bool(self.tracks)
         if since_s < min(BACKLOG_S, self._wait_s()):
             return False
@@ -117,13 +119,22 @@ class Gallery:
 
     def _wait_s(self) -> float:
         """How long newcomers wait for one another: the more tracks there are, the longer."""
-        return min(max(len(self.tracks) / BUSY_TRACKS - 1, 0.0), 1.0) * NEWCOMERS_S
+        return min(max(len(self.tracks) / BUSY_TRACKS - 1, 0.0), 1.0) * self._pace_s()
+
+    def _pace_s(self) -> float:
+        """How long a decision stands: longer where it is about very many tracks, for it takes as long."""
+        return min(max(len(self.tracks) / CROWDED_TRACKS, 1.0), SLOWEST) * REVISION_S
 
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
-        """Decide who is who; returns the (track, identity) that changed, in the order of tracks."""
+        """Decide who is who; returns the (track, identity) that changed, in the order of tracks.
+
+        Where there are many tracks and it is not yet time, what there is to tell is only told.
+        """
+        self.decisions += 1
+        if self._wait_s() and not self._timely(t_ns):
+            return self._news()
         since_s = (t_ns - self.decided_ns) * 1e-9
         self.decided_ns = t_ns
-        self.decisions += 1
         self._settle(t_ns)
         tracks, judged_ids = self._chosen(since_s)
         if tracks:
@@ -149,6 +160,9 @@ class Gallery:
             ]
             told = sorted({*judged.tolist(), *changed})
             explain(tracks, tails, previous, scores, pairs, threshold=self.threshold, columns=told)
+        return self._news()
+
+    def _news(self) -> list[tuple[int, int]]:
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
 
