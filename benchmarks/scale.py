@@ -8,8 +8,8 @@ load      64 cameras with 20 people in view of each at 10 frames a second: secon
           second of CPU (1 or more: it keeps up), once `--settle-s` simulated seconds have passed.
 accuracy  IDF1 over all cameras in the last minute of that, online and settled.
 people    CPU milliseconds a frame with 1 to 40 people in view of each of 4 cameras, and how the cost grows.
-day       24 hours of 16 cameras at 1 frame a second with one person in view of each on average, which is
-          some 5,000 people; each hour: CPU time a frame, resident memory, what the tracker remembers, IDF1
+day       24 hours of 4 cameras at 1 frame a second with one person in view of each on average, which is
+          some thousand people; each hour: CPU time a frame, resident memory, what the tracker remembers, IDF1
           in ten minutes of it.  Compressed in cameras, frames and people, not in time.
 
     python -m benchmarks.scale [--quick] [--seed N] [--part load|people|day]
@@ -248,7 +248,7 @@ def told_day(options: argparse.Namespace) -> list[dict[str, object]]:
     """Measure and print the day, hour by hour."""
     print(" ".join(f"{title:>11}" for title in Hour.__slots__))
     hours = []
-    last, cameras, hour_s = (2, 4, 600.0) if options.quick else (options.day_hours, 16, 3600.0)
+    last, cameras, hour_s = (2, 4, 600.0) if options.quick else (options.day_hours, 4, 3600.0)
     for hour in day(last, cameras, hour_s, options.seed):
         hours.append(asdict(hour))
         cells = (
