@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.appearance import Similarity
 from services.tracker.candidates import HOPELESS, Chosen, candidates
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Resemblance
 from services.tracker.stays import Stays
-from services.tracker.topology import Topology
+from services.tracker.topology import LONG_S, Topology
 from services.tracker.track import Track
 from services.tracker.ways import Ways
 
@@ -57,6 +58,17 @@ class Evidence:
     def __init__(self) -> None:
         self.topology = Topology()
         self._looks = [Resemblance(kind) for kind in KINDS]
+
+    def recognisable(self, person: TrackedPerson, since_ns: int, threshold: float) -> bool:
+        """Whether a link to a settled person, of a track that begins at since_ns or later, may exceed this.
+
+        After long that takes more than one kind of looks: a face, above all.
+        """
+        if person.tail is None:
+            return False
+        gap_s = (since_ns - person.tail.last_ns) * 1e-9
+        looks = sum(look.kind.share for look in self._looks if look.kind.name in person.prototypes)
+        return gap_s <= LONG_S or self.topology.long_after(gap_s) + looks * Similarity.BOUND > threshold
 
     def scores(
         self,

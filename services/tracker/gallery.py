@@ -138,7 +138,7 @@ class Gallery:
         self._settle(t_ns)
         tracks, judged_ids = self._chosen(since_s)
         if tracks:
-            tails = self.register.latest(max(MAX_TAILS, sum(track.open for track in self.tracks.values())))
+            tails = self._tails(tracks)
             stays = Stays.of(tracks, tails)
             known = self.judgements.known(stays)
             judged = np.flatnonzero([track.track_id in judged_ids for track in tracks])
@@ -165,6 +165,17 @@ class Gallery:
     def _news(self) -> list[tuple[int, int]]:
         changes, self._untold = sorted(self._untold.items()), {}
         return changes
+
+    def _tails(self, tracks: list[Track]) -> list[TrackedPerson]:
+        """The settled people whom one of these tracks, in the order of their beginning, may continue."""
+        latest = self.register.latest(max(MAX_TAILS, sum(track.open for track in self.tracks.values())))
+        own = {track.identity for track in tracks} | {track.pinned for track in tracks}
+        since_ns, recognisable = tracks[0].first_ns, self.evidence.recognisable
+        return [
+            person
+            for person in latest
+            if person.identity in own or recognisable(person, since_ns, self.threshold)
+        ]
 
     def _chosen(self, since_s: float) -> tuple[list[Track], set[int]]:
         """The tracks to decide about, in the order of their beginning, and the ids of those to judge now."""

@@ -22,6 +22,9 @@ from services.tracker.passage import Crossings, Knowledge, Passage
 from services.tracker.ways import TOUCH_S, Ways
 from shared.messages import Expected
 
+LONG_S = 60.0
+"""After so long it says nothing any more that somebody was in the same place."""
+
 ARRIVALS = 0.2
 """Newcomers a second: what somebody's reappearance is weighed against."""
 
@@ -111,6 +114,11 @@ class Topology:
         time = -1.0 - np.log(np.maximum(gap_s, REACH_S) * ARRIVALS)
         nearest = np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST
         return np.asarray(np.logaddexp(np.where(same, nearest, time), RETURN))
+
+    @staticmethod
+    def long_after(gap_s: float) -> float:
+        """A bound of the evidence for a gap of more than `LONG_S`, in whichever camera."""
+        return float(np.logaddexp(-1.0 - np.log(gap_s * ARRIVALS), RETURN))
 
     @staticmethod
     def _same_camera(ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> dict[str, Float64]:
