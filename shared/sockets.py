@@ -11,6 +11,7 @@ from pathlib import Path
 import zmq
 
 from shared.errors import LinkError
+from shared.heap import keep_freed_memory
 from shared.messages import Buffer
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -36,6 +37,7 @@ def open_socket(
     immediate: nothing is queued for, or remembered of, a peer that is not there.
     Raises LinkError where the address cannot be bound or is none.
     """
+    keep_freed_memory()
     socket = context.socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = high_water_mark
@@ -106,7 +108,7 @@ _REMEDIES = {
 
 # pyzmq's flags are enumerations, whose `|` costs as much as a send: plain numbers here.
 _NOBLOCK = int(zmq.NOBLOCK)
-_COPY_BELOW_BYTES = 32_768
+_COPY_BELOW_BYTES = 131_072
 """Lending a buffer to ZeroMQ costs as much as copying one of about this size."""
 
 _MORE_NOBLOCK = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
