@@ -47,10 +47,15 @@ class Recording:
     every: int = 1
 
 
-def people_of(recording: Recording, extractor: FeatureExtractor, kept: Path) -> list[People]:
-    """The people in each frame that is sent, as the detector tells them; looked at only if not in `kept`."""
+def people_of(recording: Recording, extractor: FeatureExtractor | None, kept: Path) -> list[People]:
+    """The people in each frame that is sent, as the detector tells them; looked at only if not in `kept`.
+
+    extractor: None where they are kept already.
+    """
     path = kept / f"{recording.name}.people"
     if not path.exists():
+        if extractor is None:
+            raise FileNotFoundError(path)
         people = _detected(recording, extractor)
         unfinished = path.with_suffix(".part")
         unfinished.write_bytes(msgpack.packb([[bytes(part) for part in encode(each)] for each in people]))

@@ -115,12 +115,14 @@ def advance(
     parents, columns, costs = expand(
         cost, miss, hypotheses.members, hypotheses.sizes, hypotheses.costs, shown, p
     )
-    new_state, new_tags, new_looks, members, sizes, tree = grow(
+    new_state, new_tags, new_looks, members, sizes, tree, doubled = grow(
         state, tags, leaves.looks, hypotheses.members, hypotheses.sizes, parents, columns,
         evidence.boxes, centres, noise, sigma, evidence.scores, evidence.belief,
         strong, evidence.flow, evidence.vectors, evidence.quality,
         t_ns, dt_s, width, height, max(age_s, memory_s), tree, p,
     )  # fmt: skip
+    # That somebody new is where somebody is already is one event, however fast frames repeat it.
+    costs = costs + (1.0 - share) * p.double * doubled
     kept, place, parted = prune(new_tags, members, sizes, costs, parents, hypotheses.parted, shown, t_ns, p)
     before = parents[kept[place]]
     since_ns = -1 if before == shown else hypotheses.parted[before, shown]

@@ -30,7 +30,10 @@ from services.tracker.track import Track
 from shared.messages import PATH_STEP_S, Float32
 
 CHANGE = 4.0
-"""Doubt at which the person under a track is taken to have changed."""
+"""Doubt at which the person under a track is taken to have changed, where somebody else may be it,"""
+
+SURE_CHANGE = 8.0
+"""and where nobody is missing: people bend, turn and take off their coats."""
 
 PATH_POINTS = 10
 
@@ -222,7 +225,7 @@ class CameraTracker:
         """New tracks for those under which the person has changed."""
         cut: list[Track] = []
         for i, track in enumerate(self.tracks):
-            if track.doubt < CHANGE:
+            if track.doubt < (CHANGE if self._contested(track, t_ns) else SURE_CHANGE):
                 continue
             row = int(self.rows[i])
             old = int(self.forest.leaves.tags[row, TREE])
@@ -239,6 +242,11 @@ class CameraTracker:
             self.tracks[i] = successor
             cut.append(successor)
         return cut
+
+    def _contested(self, track: Track, t_ns: int) -> bool:
+        """Whether somebody else may be under a track: who is not seen now, or not sure to be who is seen."""
+        others = (other for other in self._track_of.values() if other is not track)
+        return any(other.last_ns < t_ns or other.doubt > 0 for other in others)
 
     def _named(self, settled: list[Settled]) -> list[Settled]:
         """The same with the tracks' ids for the trees' numbers."""

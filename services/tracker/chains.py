@@ -24,9 +24,6 @@ from services.tracker.ways import TOUCH_S
 DECIDED = 1e6
 """Ratio of a link that an operator has made."""
 
-STRANGE = -3.0
-"""Two stays at once in different views are not one person's where their own ratio is below this."""
-
 ROUNDS = 64
 """After so many cuts a tree's members that still contradict another are people of their own."""
 
@@ -56,8 +53,7 @@ def predecessors(
     t, n = len(tails), len(tracks)
     pairs = _decided(tracks, tails, pairs)
     at_once = stays.at_once(pairs.rows, pairs.columns)
-    fits = at_once & (pairs.ratio >= STRANGE)
-    fitting = np.sort((pairs.rows[fits] - t) * n + pairs.columns[fits])
+    fitting = stays.fitting(pairs)
     good = np.flatnonzero(pairs.ratio > threshold)
     good = good[np.lexsort((pairs.rows[good], pairs.columns[good]))]
     rows, columns, ratio = pairs.rows[good], pairs.columns[good], pairs.ratio[good]
@@ -102,9 +98,7 @@ def _strangers(
     """(N,) which of these columns cannot be the settled person's at the root of their tree."""
     strange = np.zeros(len(tracks), bool)
     for column in columns[root[columns] < len(tails)].tolist():
-        person, track = tails[root[column]], tracks[column]
-        busy = person.busy_ns.get(track.camera, -1) >= track.first_ns
-        strange[column] = busy or track.pinned not in (0, person.identity)
+        strange[column] = tails[root[column]].excludes(tracks[column])
     return strange
 
 

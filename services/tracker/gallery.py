@@ -1,9 +1,9 @@
 """One identity a person, over all cameras.
 
 Every track has at most one predecessor: the track in which the same person was seen before, in this or
-another camera.  Who precedes whom is decided jointly from all evidence (`evidence.py`, `chains.py`), and
-decided again when there is more of it; the chains are the identities.  Tracks that ended long ago are
-settled: they become the prototypes of a `TrackedPerson` (`register.py`).
+another camera.  Who precedes whom is decided jointly from all evidence (`evidence.py`, `chains.py`,
+`joining.py`), and decided again when there is more of it; the chains are the identities.  Tracks that ended
+long ago are settled: they become the prototypes of a `TrackedPerson` (`register.py`).
 
 Of many tracks only some are judged at a time, those that are new and those that were judged longest ago, so
 that no decision takes long (`candidates.py`, `judgements.py`).
@@ -21,6 +21,7 @@ from services.tracker.candidates import Chosen
 from services.tracker.chains import predecessors, together
 from services.tracker.evidence import Evidence
 from services.tracker.explanation import explain
+from services.tracker.joining import join
 from services.tracker.judgements import Judgements
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.register import Register
@@ -149,8 +150,9 @@ class Gallery:
             )
             pairs = self.judgements.take(stays, known, scores, judged, threshold=self.threshold, t_ns=t_ns)
             cover = predecessors(tracks, tails, stays, pairs, self.threshold)
+            joined = join(cover.previous, tracks, tails, stays, pairs, threshold=self.threshold)
             self.judgements.part(pairs, cover, self.threshold)
-            previous = cover.previous.tolist()
+            previous = joined.tolist()
             before = self.before
             self._name(tracks, tails, previous)
             changed = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
-from services.tracker.kalman import Float64, begin, update, update_velocity
+from services.tracker.kalman import Float64, begin, to_corners, update, update_velocity
 from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
@@ -109,6 +109,17 @@ def _is_there(
 
 
 @compiled
+def _is_double(leaf: int, state: Float64, tags: Int64, leaves: Int64, overlap: float) -> bool:
+    """Whether a leaf is where another, confirmed one is."""
+    boxes = to_corners(state[leaves, :4])
+    box = to_corners(state[leaf : leaf + 1, :4])[0]
+    for i in range(len(leaves)):
+        if leaves[i] != leaf and tags[leaves[i], CONFIRMED] != 0 and iou(box, boxes[i]) >= overlap:
+            return True
+    return False
+
+
+@compiled
 def grow(
     state: Float64,
     tags: Int64,
@@ -134,12 +145,13 @@ def grow(
     age_s: float,
     tree: int,
     p: Parameters,
-) -> tuple[Float64, Int64, Float64, Int64, Int64, int]:
+) -> tuple[Float64, Int64, Float64, Int64, Int64, int, Int64]:
     """The leaves and hypotheses after a frame: everybody continued, begun and ended as assigned.
 
     state, tags, looks: the leaves, predicted to this frame.  parents, columns: as `expand` gives.  tree:
     number of the next new tree.  Returns the new leaves' three arrays, the members (K, N') and sizes (K,)
-    of each hypothesis, and the next tree's number.
+    of each hypothesis, the next tree's number, and (K,) how many were confirmed in each
+    where somebody else is.
     """
     n, m, k = len(state), len(centres), len(parents)
     child = np.full((n, m + 1), -1, np.int64)
@@ -185,6 +197,7 @@ def grow(
     new_state = np.empty((count, WIDTH))
     new_tags = np.empty((count, TAGS), np.int64)
     new_looks = np.zeros((count, looks.shape[1]))
+    fresh = np.zeros(count, np.bool_)
     share = 1.0 - np.exp(-dt_s / p.correlation_s)
     for leaf in range(count):
         parent, j = origin[leaf, 0], origin[leaf, 1]
@@ -213,8 +226,9 @@ def grow(
         row[EVIDENCE] = min(
             row[EVIDENCE] + (belief[j] if parent < 0 else (belief[j] + p.hit) * share), p.rich
         )
-        if row[EVIDENCE] >= p.confirmation:
+        if row[EVIDENCE] >= p.confirmation and tag[CONFIRMED] == 0:
             tag[CONFIRMED] = 1
+            fresh[leaf] = True
         if dt_s > 0.0 and np.isfinite(flow[j, 0]) and np.isfinite(flow[j, 1]):
             update_velocity(row, flow[j, 0] / dt_s, flow[j, 1] / dt_s, p)
         if quality[j] > 0.0:
@@ -227,7 +241,13 @@ def grow(
             for d in range(len(look)):
                 look[d] /= max(np.sqrt(length), 1e-12)
             tag[KNOWN] = 1
-    return new_state, new_tags, new_looks, new_members, new_sizes, tree
+    doubled = np.zeros(k, np.int64)
+    for h in range(k):
+        for i in range(new_sizes[h]):
+            leaf = new_members[h, i]
+            if fresh[leaf] and _is_double(leaf, new_state, new_tags, new_members[h, : new_sizes[h]], p.twin):
+                doubled[h] += 1
+    return new_state, new_tags, new_looks, new_members, new_sizes, tree, doubled
 
 
 @compiled
@@ -252,7 +272,7 @@ def prune(
     for a in range(k):
         for b in range(k):
             apart[a, b] = t_ns if parents[a] == parents[b] else parted[parents[a], parents[b]]
-    best, loyal = 0, -1
+    best, loyal = int(costs.argmin()), -1
     for h in range(k):
         if loyal < 0 and parents[h] == shown:
             loyal = h

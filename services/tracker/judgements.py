@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.chains import STRANGE, Cover
+from services.tracker.chains import Cover
 from services.tracker.evidence import Scores
 from services.tracker.kalman import Float64
-from services.tracker.stays import Pairs, Stays
+from services.tracker.stays import STRANGE, Pairs, Stays
 
 Int64 = NDArray[np.int64]
 

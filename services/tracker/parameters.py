@@ -37,6 +37,7 @@ class Parameters(NamedTuple):
     confirmation: log-odds at which a track is reported.
     tentative_s: a track that is not confirmed is forgotten after so long without a detection.
     outside_s: who is not seen where motion leads out of the picture is forgotten after so long.
+    double: log-likelihood that somebody costs who is confirmed where somebody else is.
     twin: overlap (IoU) with somebody at which a detection is no newcomer.
     hypotheses: global hypotheses kept at most.
     margin: log-likelihood by which a hypothesis may be behind the best.
@@ -79,6 +80,7 @@ class Parameters(NamedTuple):
     confirmation: float = 3.0
     tentative_s: float = 0.4
     outside_s: float = 2.0
+    double: float = 1.5
     twin: float = 0.6
     hypotheses: int = 12
     margin: float = 6.0

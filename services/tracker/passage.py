@@ -21,6 +21,9 @@ TRANSIT_S = 5.0
 OVERLAP_ODDS = (0.5, 1.5)
 """Links at once and one after the other that count before any is known."""
 
+ELSEWHERE = 2.0
+"""Links for which all other pairs of cameras count together."""
+
 SAMPLES = np.array([0.1, 0.5, 0.9])
 """Moments, as shares of the time in which two tracks are seen at once, at which they are compared."""
 
@@ -125,6 +128,18 @@ class Knowledge:
     def at(self, rows: NDArray[np.intp]) -> Knowledge:
         """For some of the links."""
         return Knowledge(self._passages, self.of[rows])
+
+    def elsewhere(self, at_once: Float64, in_turn: Float64) -> Float64:
+        """(K, 2) what the other pairs of cameras add to `OVERLAP_ODDS` for each link's: at once, in turn.
+
+        at_once, in_turn: (K,) what each link adds to its own pair.  Cameras that overlap are seldom alone.
+        A pair counts for one link at most, all of them for `ELSEWHERE`.
+        """
+        learned = np.array([[each.at_once, each.in_turn] for each in self._passages]) - OVERLAP_ODDS
+        np.add.at(learned, self.of, np.stack([at_once, in_turn], axis=1))
+        learned /= np.maximum(learned.sum(axis=1, keepdims=True), 1.0)
+        others = (learned.sum(axis=0) - learned)[self.of]
+        return np.asarray(others * np.minimum(ELSEWHERE / np.maximum(others.sum(axis=1), 1e-9), 1.0)[:, None])
 
     def without_own(self, name: str, taught: Float64) -> Float64:
         """(K, ...) what the passage of each link holds, and all of these links teach but the link itself.

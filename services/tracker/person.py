@@ -76,6 +76,11 @@ class TrackedPerson:
         """Whether an operator has marked this person, so that the identity outlives its tracks."""
         return self.followed or bool(self.name)
 
+    def excludes(self, track: Track) -> bool:
+        """Whether a track cannot be this person's, who was there still, or an operator has said so."""
+        busy = self.busy_ns.get(track.camera, -1) >= track.first_ns
+        return busy or track.pinned not in (0, self.identity)
+
     def settle(self, track: Track) -> None:
         """Take in a track whose identity is final."""
         for kind in ("appearance", *track.others):

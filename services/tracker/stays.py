@@ -14,6 +14,9 @@ from services.tracker.ways import TOUCH_S
 
 Int64 = NDArray[np.int64]
 
+STRANGE = -3.0
+"""Two stays at once in different views are not one person's where their own ratio is below this."""
+
 
 class Pairs(NamedTuple):
     """K pairs of a row, that may precede, and a column, in any order.
@@ -52,6 +55,12 @@ class Stays(NamedTuple):
         column = columns + self.settled
         seen = self.last_ns[rows] > self.first_ns[column] + int(TOUCH_S * 1e9)
         return np.asarray((rows >= self.settled) & seen & (self.camera[rows] != self.camera[column]))
+
+    def fitting(self, pairs: Pairs) -> Int64:
+        """The tracks a, b seen at once by two cameras in places that fit, as a * N + b, increasing."""
+        fits = self.at_once(pairs.rows, pairs.columns) & (pairs.ratio >= STRANGE)
+        width = len(self.ids) - self.settled
+        return np.sort((pairs.rows[fits] - self.settled) * width + pairs.columns[fits])
 
     def met(self, rows: Int64, columns: Int64) -> NDArray[np.bool_]:
         """(K,) whether the row is a track that the same camera still sees when the column begins."""

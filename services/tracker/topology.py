@@ -154,8 +154,9 @@ class Topology:
         mean_s = np.maximum(
             known.without_own("wait_s", taught * gap_s) / known.without_own("waits", taught), LEAVE_S
         )
-        overlapping = known.without_own("at_once", links * at_once)
-        share = overlapping / (overlapping + known.without_own("in_turn", taught))
+        usual = known.elsewhere(links * at_once, taught)
+        overlapping = known.without_own("at_once", links * at_once) + usual[:, 0]
+        share = overlapping / (overlapping + known.without_own("in_turn", taught) + usual[:, 1])
         terms = {
             "time": np.where(
                 at_once,

@@ -11,6 +11,7 @@ from services.tracker.kalman import Float64
 from services.tracker.leaves import DETECTION, PARENT, TREE
 from services.tracker.parameters import DEFAULT, Parameters
 from services.tracker.settling import Settled
+from tests.tracker.scene import look
 
 SIZE_PX = (640, 480)
 STILL = np.eye(2, 3)
@@ -232,3 +233,21 @@ def test_a_track_that_is_lost_and_found_has_one_number(missing: int) -> None:
     for n in range(40):
         run.add(seen([] if 20 <= n < 20 + missing else [box_at(100 + 4 * n)], None))
     assert len({number for each in run.shown for number in each}) == 1
+
+
+@pytest.mark.parametrize(("missing", "numbers"), [(False, 1), (True, 2)])
+def test_who_looks_otherwise_for_a_while_is_somebody_else_only_if_somebody_is_missing(
+    missing: bool, numbers: int
+) -> None:
+    run, ids = Run(), set()
+    looks = [look(1 if n < 8 else 2, seed=n).astype(float) for n in range(10)]
+    for n in range(200):
+        boxes, vectors = [box_at(300)], [np.zeros(64)]
+        if n % 20 == 10:
+            vectors = [looks[n // 20]]
+        if missing and n < 150:
+            boxes.append(box_at(420))
+            vectors.append(np.zeros(64))
+        found = run.add(seen(boxes, vectors=vectors))
+        ids |= {number for number, box in found.items() if abs(box[[0, 2]].mean() - 300) < 30}
+    assert len(ids) == numbers

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from services.tracker import chains
 from services.tracker.association import assign
-from services.tracker.chains import STRANGE, together
+from services.tracker.chains import together
 from services.tracker.person import TrackedPerson
-from services.tracker.stays import Pairs, Stays
+from services.tracker.stays import STRANGE, Pairs, Stays
 from services.tracker.track import Track
 from services.tracker.ways import TOUCH_S
 

@@ -75,6 +75,16 @@ def test_the_map_between_overlapping_views_is_learned_from_a_few_links() -> None
     assert value[6] < value[5] - 4
 
 
+def test_where_other_cameras_overlap_an_unknown_pair_is_readily_taken_to_overlap_too() -> None:
+    pairs = crossings(6)
+    third, fourth = (stay(50 + n, 3 + n, 200, 206, lambda t: (10 * t, 300.0)) for n in (0, 1))
+    ways = Ways.of([*pairs, third, fourth], SIZES | {3: (1280, 720), 4: (1280, 720)})
+    earlier, later = [0, 2, 4, 6, 8, 10, 12], [1, 3, 5, 7, 9, 11, 13]
+    alone = ratio(Topology(), ways, [12], [13], [0.0])[0]
+    among_them = ratio(Topology(), ways, earlier, later, [1.0] * 6 + [0.0])[6]
+    assert alone + 0.4 < among_them < alone + 1.2, "but nothing is certain of a pair that is unknown"
+
+
 def test_settled_links_are_remembered_and_restored() -> None:
     tracks = crossings(6)
     ways = Ways.of(tracks, SIZES)
