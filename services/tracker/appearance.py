@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 
+Real = TypeVar("Real", np.float32, np.float64)
 
-def normalised(vectors: Float64) -> Float64:
+
+def normalised(vectors: NDArray[Real]) -> NDArray[Real]:
     """Rows scaled to length 1; a zero row stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12))
+    return np.asarray(vectors / np.maximum(length, 1e-12), vectors.dtype)
 
 
 class Spread:

@@ -48,6 +48,15 @@ def _log_odds(scores: Float64) -> Float64:
     return out
 
 
+@compiled
+def _calibrated(raw: Float64, recent: Float64, slope: float, offset: float) -> tuple[Float64, Float64]:
+    """(M,) log-odds that are meant by (M,) raw ones, and (R,) the recent ones with these."""
+    recent = np.concatenate((recent, raw))[-RECENT:].copy()
+    place = int(SURE_SHARE * (len(recent) - 1))
+    usual = max(np.partition(recent, place)[place], SURE / WARMEST)
+    return offset + slope * raw * max(SURE / usual, 1.0), recent
+
+
 class Calibration:
     """Scores of one camera's detector to log-odds."""
 
@@ -68,10 +77,8 @@ class Calibration:
             self._scale.add(scores)
             raw = USUAL_MEAN + USUAL_DEVIATION * (scores - self._scale.mean) / self._scale.deviation
             raw = np.minimum(np.maximum(raw, -STEEPEST), STEEPEST)
-        self._recent = np.concatenate([self._recent, raw])[-RECENT:]
-        place = int(SURE_SHARE * (len(self._recent) - 1))
-        usual = max(float(np.partition(self._recent, place)[place]), SURE / WARMEST)
-        return np.asarray(self._offset + self._slope * raw * max(SURE / usual, 1.0))
+        odds, self._recent = _calibrated(raw, self._recent, self._slope, self._offset)
+        return np.asarray(odds)
 
     def state(self) -> Any:
         """Plain values for `restored`."""

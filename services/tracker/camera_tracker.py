@@ -204,20 +204,22 @@ class CameraTracker:
         """
         if not detections.quality.any():
             return
-        columns = self.columns()
-        fresh = np.flatnonzero((columns >= 0) & (detections.quality[columns] > 0))
-        known = [int(i) for i in fresh if self.tracks[i].recent is not None]
+        columns = self.columns().tolist()
+        quality_of = detections.quality.tolist()
+        fresh = [i for i, column in enumerate(columns) if column >= 0 and quality_of[column] > 0]
+        known = [i for i in fresh if self.tracks[i].recent is not None]
         ratios: dict[int, float] = {}
         if known:
             recent = np.array([self.tracks[i].recent for i in known])
-            cosines = recent @ detections.vectors[columns[known]].T
+            cosines = recent @ detections.vectors[[columns[i] for i in known]].T
             own = cosines.diagonal().copy()
             ratios = dict(zip(known, self.similarity.ratio(own).tolist(), strict=True))
             self.similarity.same.add(own)
-            self.similarity.different.add(cosines[~np.eye(len(known), dtype=bool)], 0.5)
-        for i in fresh.tolist():
+            if len(known) > 1:
+                self.similarity.different.add(cosines[~np.eye(len(known), dtype=bool)], 0.5)
+        for i in fresh:
             column = columns[i]
-            quality = float(detections.quality[column])
+            quality = quality_of[column]
             ratio = ratios.get(i, 0.0) * quality
             self.tracks[i].question(detections.vectors[column], quality, ratio, self.t_ns or 0)
 
@@ -225,7 +227,7 @@ class CameraTracker:
         """New tracks for those under which the person has changed."""
         cut: list[Track] = []
         for i, track in enumerate(self.tracks):
-            if track.doubt < (CHANGE if self._contested(track, t_ns) else SURE_CHANGE):
+            if track.doubt < CHANGE or (track.doubt < SURE_CHANGE and not self._contested(track, t_ns)):
                 continue
             row = int(self.rows[i])
             old = int(self.forest.leaves.tags[row, TREE])

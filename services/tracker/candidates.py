@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.appearance import Similarity
 from services.tracker.kalman import Float64
 from services.tracker.resemblance import Looks
 from services.tracker.stays import Pairs, Stays
@@ -106,22 +105,23 @@ def _near(
     columns_at: dict[int, list[int]] = {}
     for column in chosen.tolist():
         columns_at.setdefault(int(camera[settled + column]), []).append(column)
-    rows, columns, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+    rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for there, own in sorted(columns_at.items()):
         mine = np.array(own, np.int64)
-        for here, mean_s, at_once in neighbours.get(there, ()):
-            if here not in part:
-                continue
-            earlier = part[here]
-            gap_s = (first_ns[settled + mine] - last_ns[earlier][:, None]) * 1e-9
-            time = np.where(gap_s < -TOUCH_S, at_once, -np.maximum(gap_s, 0.0) / mean_s)
-            a, b = np.nonzero((earlier[:, None] < settled + mine) & (time >= UNLIKELY - Similarity.BOUND))
-            rows.append(earlier[a])
-            columns.append(mine[b])
-            times.append(time[a, b])
-    earlier, later = np.concatenate(rows), np.concatenate(columns)
-    value = sum((each.rough(earlier, later) for each in looks), start=np.concatenate(times))
-    return earlier[value >= UNLIKELY], later[value >= UNLIKELY]
+        near = [each for each in neighbours.get(there, ()) if each.camera in part]
+        if not near:
+            continue
+        earlier = np.concatenate([part[each.camera] for each in near])
+        lengths = [len(part[each.camera]) for each in near]
+        mean_s = np.repeat([each.mean_s for each in near], lengths)[:, None]
+        at_once = np.repeat([each.at_once for each in near], lengths)[:, None]
+        gap_s = (first_ns[settled + mine] - last_ns[earlier][:, None]) * 1e-9
+        value = np.where(gap_s < -TOUCH_S, at_once, -np.maximum(gap_s, 0.0) / mean_s)
+        value = sum((each.table(earlier, mine) for each in looks), start=value)
+        a, b = np.nonzero((earlier[:, None] < settled + mine) & (value >= UNLIKELY))
+        rows.append(earlier[a])
+        columns.append(mine[b])
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def _alike(stays: Stays, looks: Sequence[Looks], chosen: Int64) -> tuple[Int64, Int64]:

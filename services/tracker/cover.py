@@ -213,25 +213,6 @@ def excludes(
 
 
 @compiled
-def any_excludes(
-    some: Int64,
-    others: Int64,
-    first_ns: Int64,
-    last_ns: Int64,
-    camera: Int64,
-    pinned: Int64,
-    fitting: Int64,
-    touch_ns: int,
-) -> bool:
-    """Whether one of some tracks and one of others cannot be one person's, as `excludes` has it."""
-    for a in some:
-        for b in others:
-            if excludes(min(a, b), max(a, b), first_ns, last_ns, camera, pinned, fitting, touch_ns):
-                return True
-    return False
-
-
-@compiled
 def _weakest(
     one: int, other: int, settled: int, previous: Int64, ratio: Float64, mark: Int64, stamp: int
 ) -> int:

@@ -102,7 +102,9 @@ class Evidence:
             used[rows] = used[columns + t] = True
             at = np.cumsum(used) - 1
             ways = Ways.of([ends[each] for each in np.flatnonzero(used).tolist()], sizes_px)
-            terms |= self.topology.ratios(ways, at[rows], at[columns + t], links)
+            terms |= self.topology.ratios(
+                ways, at[rows], at[columns + t], links, stays.company(rows, columns)
+            )
         terms[BEFORE] = linked * LOYALTY
         total = np.sum(list(terms.values()), axis=0)
         for pair in np.flatnonzero((rows < t) & (total > HOPELESS)).tolist():

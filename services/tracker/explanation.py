@@ -33,7 +33,10 @@ def explain(
     order = np.lexsort((scores.rows, -others, scores.columns))
     best, first = np.unique(scores.columns[order], return_index=True)
     second_of = dict(zip(best.tolist(), order[first].tolist(), strict=True))
-    known = dict(zip((pairs.columns * width + pairs.rows).tolist(), pairs.ratio.tolist(), strict=True))
+    found_before = [c for c in columns if previous[c] >= 0 and c not in pair_of]
+    told = np.isin(pairs.columns, found_before)
+    keys = (pairs.columns[told] * width + pairs.rows[told]).tolist()
+    known = dict(zip(keys, pairs.ratio[told].tolist(), strict=True))
 
     def candidate(row: int, ratio: float, terms: dict[str, float]) -> Candidate:
         end = tails[row].tail if row < t else tracks[row - t]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,14 @@ def _sound_vectors(
     return good
 
 
+class Sound(NamedTuple):
+    """Feature vectors of one kind.  of: (K,) rows of the message.  vectors: (K, D).  quality: (K,) 0-1."""
+
+    of: NDArray[np.int64]
+    vectors: Float64
+    quality: Float64
+
+
 class Intake:
     """Judges the messages of all cameras.
 
@@ -96,8 +104,8 @@ class Intake:
         self.counts["boxes_dropped"] += len(boxes) - len(rows)
         found = self._sound(APPEARANCE, people.features.get(APPEARANCE), len(boxes), "embeddings_refused")
         vectors, quality = np.zeros((len(boxes), self._sizes.get(APPEARANCE, 0))), np.zeros(len(boxes))
-        for row, (vector, trust) in found.items():
-            vectors[row], quality[row] = vector, max(trust, 0.01)
+        if found is not None:
+            vectors[found.of], quality[found.of] = found.vectors, np.maximum(found.quality, 0.01)
         return Detections(
             boxes[rows],
             np.minimum(np.maximum(scores[rows], 0.0), 1.0),
@@ -109,17 +117,23 @@ class Intake:
 
     def others(self, people: People) -> dict[str, dict[int, tuple[Float64, float]]]:
         """By kind and row of the message, the sound vectors (length 1) of other kinds, and their quality."""
-        return {
-            kind: self._sound(kind, people.features.get(kind), len(people.boxes), "features_refused")
-            for kind in OTHERS
-            if kind in people.features
-        }
+        said: dict[str, dict[int, tuple[Float64, float]]] = {}
+        for kind in OTHERS:
+            if kind in people.features:
+                found = self._sound(kind, people.features[kind], len(people.boxes), "features_refused")
+                if found is not None:
+                    said[kind] = {
+                        row: (vector, trust)
+                        for row, vector, trust in zip(
+                            found.of.tolist(), found.vectors, found.quality.tolist(), strict=True
+                        )
+                    }
+        return said
 
-    def _sound(
-        self, kind: str, features: Features | None, people: int, counter: str
-    ) -> dict[int, tuple[Float64, float]]:
+    def _sound(self, kind: str, features: Features | None, people: int, counter: str) -> Sound | None:
+        """Those that can be used; None where there are none."""
         if features is None or not len(features.of):
-            return {}
+            return None
         vectors = np.array(features.vectors, np.float64)
         quality = np.asarray(features.quality, np.float64)
         of = np.asarray(features.of, np.int64)
@@ -128,11 +142,7 @@ class Intake:
         if size >= FEWEST_DIMENSIONS and size == self._sizes.setdefault(kind, size):
             good = _sound_vectors(vectors, quality, of, people)
         self.counts[counter] += int((~good).sum())
-        vectors, quality = vectors[good], np.minimum(quality[good], 1.0)
-        return {
-            int(row): (vector, float(trust))
-            for row, vector, trust in zip(of[good], vectors, quality, strict=True)
-        }
+        return Sound(of[good], vectors[good], np.minimum(quality[good], 1.0)) if good.any() else None
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restored`."""

@@ -21,7 +21,7 @@ TRANSIT_S = 5.0
 OVERLAP_ODDS = (0.5, 1.5)
 """Links at once and one after the other that count before any is known."""
 
-ELSEWHERE = 2.0
+ELSEWHERE = 20.0
 """Links for which all other pairs of cameras count together."""
 
 SAMPLES = np.array([0.1, 0.5, 0.9])

@@ -22,6 +22,7 @@ from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
 from services.tracker.track import Track
+from shared.messages import Float32
 
 CENTRE_WEIGHT = 3.0
 """Tracks that a camera's mean must outweigh to be told from the mean of all cameras."""
@@ -59,7 +60,7 @@ _PRIOR_WEIGHT = 50.0
 
 
 @compiled
-def cosines(a: Float64, b: Float64, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
+def cosines(a: Float32, b: Float32, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
     """(K,) inner products of (N, D) rows of a and (M, D) rows of b."""
     out = np.empty(len(rows))
     size = a.shape[1]
@@ -114,10 +115,10 @@ def chained(
 
 @compiled
 def gathered(
-    vectors: Float64, weights: Float64, head: NDArray[np.int64], before: NDArray[np.int64]
-) -> Float64:
+    vectors: Float32, weights: Float64, head: NDArray[np.int64], before: NDArray[np.int64]
+) -> Float32:
     """(T + N, D) the weighted sum of each row's latest prototypes, at most `MOST_PROTOTYPES`."""
-    out = np.zeros((len(head), vectors.shape[1]))
+    out = np.zeros((len(head), vectors.shape[1]), np.float32)
     for row in range(len(head)):
         place, left = head[row], MOST_PROTOTYPES
         while place >= 0 and left > 0:
@@ -128,11 +129,11 @@ def gathered(
 
 @compiled
 def soft_cosines(
-    vectors: Float64,
+    vectors: Float32,
     weights: Float64,
     head: NDArray[np.int64],
     before: NDArray[np.int64],
-    own: Float64,
+    own: Float32,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> Float64:
@@ -184,13 +185,15 @@ class Looks:
     """What is known of one kind of T settled people and N tracks, for one decision.
 
     mean: (T + N, D) what each row's person has looked like, length 1.  own: (N, D) each track alone.
-    vectors, weights: (P, D), (P,) prototypes.  head: (T + N,) the latest of each row's person, -1 for none.
-    before: (P,) the one before each.  Where nothing is known a row is zero, and its ratios are 0.
+    known: (N,) of which of these there is anything.  vectors, weights: (P, D), (P,) prototypes.
+    head: (T + N,) the latest of each row's person, -1 for none.  before: (P,) the one before each.  Where
+    nothing is known a row is zero, and its ratios are 0.
     """
 
-    mean: Float64
-    own: Float64
-    vectors: Float64
+    mean: Float32
+    own: Float32
+    known: NDArray[np.bool_]
+    vectors: Float32
     weights: Float64
     head: NDArray[np.int64]
     before: NDArray[np.int64]
@@ -199,21 +202,21 @@ class Looks:
 
     def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
-        has = (self.head[rows] >= 0) & np.any(self.own != 0, axis=1)[columns]
+        has = (self.head[rows] >= 0) & self.known[columns]
         alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.own, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(alike), 0.0)
 
     def rough(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) the same by the mean of the prototypes alone: enough to tell what is worth a look."""
-        has = (self.head[rows] >= 0) & np.any(self.own != 0, axis=1)[columns]
+        has = (self.head[rows] >= 0) & self.known[columns]
         cosine = cosines(self.mean, self.own, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
     def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(R, C) `rough` of all these rows with all these columns."""
-        known, own = self.mean[rows], self.own[columns]
-        has = np.any(known != 0, axis=1)[:, None] & np.any(own != 0, axis=1)[None]
-        return np.where(has, self.share * self.similarity.ratio(known @ own.T), 0.0)
+        has = (self.head[rows] >= 0)[:, None] & self.known[columns]
+        cosine = (self.mean[rows] @ self.own[columns].T).astype(np.float64)
+        return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
 
 class Resemblance:
@@ -234,7 +237,7 @@ class Resemblance:
             return None
         size = seen.means.shape[1]
         centres = self._centre(tracks, seen)
-        own, weight = np.zeros((n, size)), np.zeros(n)
+        own, weight = np.zeros((n, size), np.float32), np.zeros(n)
         own[seen.rows] = normalised(
             seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()])
         )
@@ -245,19 +248,21 @@ class Resemblance:
             for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
             for total, share in known
         ]
-        vectors, weights, owners = np.zeros((0, size)), np.zeros(0), np.zeros(0, np.int64)
+        vectors, weights = np.zeros((0, size), np.float32), np.zeros(0)
+        owners = np.zeros(0, np.int64)
         if prototypes:
             rows, cameras, shares, totals = zip(*prototypes, strict=True)
             owners, weights = np.array(rows, np.int64), np.array(shares)
-            vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras))
+            vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras)).astype(np.float32)
         identities = {person.identity: row for row, person in enumerate(tails)}
         slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
         undecided = np.array([not track.identity for track in tracks])
         vectors, weights = np.concatenate([vectors, own]), np.concatenate([weights, weight])
         head, before = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
-        mean = gathered(vectors, weights, head, before)
-        similarity = self._similarity(tracks, own)
-        return Looks(normalised(mean), own, vectors, weights, head, before, similarity, self.kind.share)
+        known = weight > 0
+        similarity = self._similarity(tracks, own, known)
+        mean = normalised(gathered(vectors, weights, head, before))
+        return Looks(mean, own, known, vectors, weights, head, before, similarity, self.kind.share)
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""
@@ -280,8 +285,8 @@ class Resemblance:
 
     def _seen(self, tracks: list[Track]) -> Seen:
         """What each track looks like of which anything is known."""
-        found = [(row, track.feature(self.kind.name)) for row, track in enumerate(tracks)]
-        known = [(row, feature) for row, feature in found if feature is not None]
+        kind = self.kind.name
+        known = [(row, it) for row, track in enumerate(tracks) if (it := track.feature(kind)) is not None]
         rows = np.array([row for row, _ in known], np.int64)
         quality = np.array([weight for _, (_, weight) in known])
         totals = np.array([total for _, (total, _) in known])
@@ -304,26 +309,19 @@ class Resemblance:
         means = (sums + CENTRE_WEIGHT * overall) / (count + CENTRE_WEIGHT)[:, None]
         return Centres(place, np.concatenate([means, np.zeros((1, size))]))
 
-    def _similarity(self, tracks: list[Track], own: Float64) -> Similarity:
+    def _similarity(self, tracks: list[Track], own: Float32, known: NDArray[np.bool_]) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""
         similarity = Similarity(
             Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT)
         )
-        has = np.any(own != 0, axis=1)
         cameras: dict[int, list[int]] = {}
-        for i, track in enumerate(tracks):
-            if has[i]:
-                cameras.setdefault(track.camera, []).append(i)
+        for i in np.flatnonzero(known).tolist():
+            cameras.setdefault(tracks[i].camera, []).append(i)
         for rows in cameras.values():
             two = apart([tracks[i] for i in rows])
             if two.any():
-                similarity.different.add((own[rows] @ own[rows].T)[two], 0.5)
+                similarity.different.add((own[rows] @ own[rows].T)[two].astype(np.float64), 0.5)
         return similarity
-
-
-def _weighed(prototypes: Float64, weights: Float64, asked: Float64) -> Float64:
-    """(P, C) what each of P prototypes, with (P,) weights, adds to the soft maximum for each of C vectors."""
-    return np.asarray(weights[:, None] * np.exp(SOFTNESS * (prototypes @ asked.T)))
 
 
 def apart(tracks: list[Track]) -> NDArray[np.bool_]:

@@ -56,6 +56,16 @@ class Stays(NamedTuple):
         seen = self.last_ns[rows] > self.first_ns[column] + int(TOUCH_S * 1e9)
         return np.asarray((rows >= self.settled) & seen & (self.camera[rows] != self.camera[column]))
 
+    def company(self, rows: Int64, columns: Int64) -> Int64:
+        """(K,) how many tracks, the row's own among them, the row's camera sees when the column begins."""
+        found = np.empty(len(rows), np.int64)
+        cameras, begin_ns = self.camera[rows], self.first_ns[self.settled + columns]
+        for camera in np.unique(cameras).tolist():
+            own, asked = self.camera == camera, cameras == camera
+            begun = np.searchsorted(np.sort(self.first_ns[own]), begin_ns[asked], side="right")
+            found[asked] = begun - np.searchsorted(np.sort(self.last_ns[own]), begin_ns[asked])
+        return found
+
     def fitting(self, pairs: Pairs) -> Int64:
         """The tracks a, b seen at once by two cameras in places that fit, as a * N + b, increasing."""
         fits = self.at_once(pairs.rows, pairs.columns) & (pairs.ratio >= STRANGE)

@@ -52,6 +52,9 @@ MOST_NEIGHBOURS = 6
 LEAST_AT_ONCE = -4.0
 """That two cameras have never seen anybody at once says no more than this against a pair."""
 
+FEW = 3.0
+"""So many people in the other view are no reason to be more careful."""
+
 FIRST_MOVES = 0.5
 """Moves between any two cameras that count before any is known."""
 
@@ -87,13 +90,18 @@ class Topology:
         self.grounds: dict[int, GroundPlane] = {}
 
     def ratios(
-        self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp], links: Float64
+        self,
+        ways: Ways,
+        earlier: NDArray[np.intp],
+        later: NDArray[np.intp],
+        links: Float64,
+        company: NDArray[np.int64],
     ) -> dict[str, Float64]:
         """For each of `TERMS` (K,) log-likelihood ratios: track `later[k]` continues track `earlier[k]`.
 
         Their sum is the evidence; it is minus infinity where it cannot be.  links: (K,) how certain each of
         these pairs is to be a link, from the decision before; what is learned comes from those, and from the
-        settled ones.
+        settled ones.  company: (K,) how many the earlier one's camera sees when the later one begins.
         """
         terms = {name: np.zeros(len(earlier)) for name in TERMS}
         a, b = ways.camera[earlier], ways.camera[later]
@@ -102,7 +110,7 @@ class Topology:
             _put(terms, same, self._same_camera(ways, earlier[same], later[same]))
         if not same.all():
             two = np.flatnonzero(~same)
-            _put(terms, two, self._two_cameras(ways, earlier[two], later[two], links[two]))
+            _put(terms, two, self._two_cameras(ways, earlier[two], later[two], links[two], company[two]))
         return terms
 
     @staticmethod
@@ -139,7 +147,12 @@ class Topology:
         return _anywhere(terms, possible=gap_s > 0, elsewhere=np.ones(len(earlier), bool))
 
     def _two_cameras(
-        self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp], links: Float64
+        self,
+        ways: Ways,
+        earlier: NDArray[np.intp],
+        later: NDArray[np.intp],
+        links: Float64,
+        company: NDArray[np.int64],
     ) -> dict[str, Float64]:
         a, b = ways.camera[earlier], ways.camera[later]
         cameras, place = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), return_inverse=True)
@@ -160,7 +173,8 @@ class Topology:
         terms = {
             "time": np.where(
                 at_once,
-                np.log(share / (1 - share)).clip(LEAST_AT_ONCE, 0.0),
+                # Of all whom the other camera sees one at most is the same.
+                np.log(share / (1 - share)).clip(LEAST_AT_ONCE, 0.0) - np.log(np.maximum(company / FEW, 1.0)),
                 -np.maximum(gap_s, 0) / mean_s - np.log(mean_s * ARRIVALS),
             )
         }

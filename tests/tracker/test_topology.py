@@ -44,7 +44,9 @@ def crossings(count: int) -> list[Track]:
 def ratio(
     topology: Topology, ways: Ways, earlier: list[int], later: list[int], links: list[float]
 ) -> Float64:
-    terms = topology.ratios(ways, np.array(earlier), np.array(later), np.array(links))
+    terms = topology.ratios(
+        ways, np.array(earlier), np.array(later), np.array(links), np.ones(len(links), np.int64)
+    )
     return np.asarray(np.sum(list(terms.values()), axis=0))
 
 
