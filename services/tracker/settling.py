@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.compiled import compiled
 from services.tracker.forest import Forest
 from services.tracker.kalman import VELOCITY, Float64, to_corners
 from services.tracker.leaves import CONFIRMED, DETECTION, LAST_NS, PARENT, SCORE, TREE, Int64
@@ -14,6 +15,29 @@ from services.tracker.smoothing import smooth
 
 SHARE = 0.25
 """Frames are settled in lots of this share of the delay, so that smoothing is not done for every frame."""
+
+
+@compiled
+def traced(state: Float64, parent: Int64, first_row: Int64, leaves: Int64) -> tuple[Float64, Int64, Int64]:
+    """The lines of N leaves back through G frames.
+
+    state: (R, S), parent: (R,) the leaves of all frames, one frame behind another, each frame's from
+    first_row[g] to first_row[g + 1].  leaves: (N,) of the last frame.  Returns (G, N, S) their states, (G, N)
+    their rows in each frame, -1 before they were, and (N,) the first frame of each.
+    """
+    frames, count = len(first_row) - 1, len(leaves)
+    states = np.zeros((frames, count, state.shape[1]))
+    line = np.full((frames, count), -1)
+    begins = np.zeros(count, np.int64)
+    for n in range(count):
+        row = leaves[n]
+        for g in range(frames - 1, -1, -1):
+            if row < 0:
+                break
+            line[g, n], begins[n] = row, g
+            states[g, n] = state[first_row[g] + row]
+            row = parent[first_row[g] + row]
+    return states, line, begins
 
 
 class Settled(NamedTuple):
@@ -81,19 +105,13 @@ class Settler:
         past = past[first:]
         leaves = self._forest.believed
         leaves = leaves[self._forest.leaves.tags[leaves, CONFIRMED] != 0]
-        count = len(leaves)
-        states = np.zeros((len(past), count, self._forest.leaves.state.shape[1]))
-        line = np.full((len(past), count), -1, np.int64)
-        begins = np.zeros(count, np.int64)
-        rows = leaves
-        for g in range(len(past) - 1, -1, -1):
-            there = rows >= 0
-            line[g] = rows
-            states[g, there] = past[g].state[rows[there]]
-            begins[there] = g
-            before = np.full(count, -1, np.int64)
-            before[there] = past[g].tags[rows[there], PARENT]
-            rows = before
+        first_row = np.cumsum([0, *(len(each.state) for each in past)])
+        states, line, begins = traced(
+            np.concatenate([each.state for each in past]),
+            np.concatenate([each.tags[:, PARENT] for each in past]),
+            first_row,
+            leaves,
+        )
         dt_s = np.array([each.dt_s for each in past])
         affines = np.array([each.affine for each in past]).reshape(-1, 2, 3)
         smooth(states, begins, dt_s, affines, self._forest.parameters)
