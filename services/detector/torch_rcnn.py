@@ -226,14 +226,11 @@ class PeopleRcnn:
         grids = tuple((int(each.shape[2]), int(each.shape[3])) for each in features)
         if grids not in self._anchors:
             generator = self._rpn.anchor_generator
-            device = features[0].device
-            generator.set_cell_anchors(torch.float32, device)
+            generator.set_cell_anchors(torch.float32, torch.device("cpu"))
             strides = [
-                [
-                    torch.tensor(padded // cells, device=device)
-                    for padded, cells in zip(size.padded, grid, strict=True)
-                ]
+                [torch.tensor(padded // cells) for padded, cells in zip(size.padded, grid, strict=True)]
                 for grid in grids
             ]
-            self._anchors[grids] = generator.grid_anchors([list(each) for each in grids], strides)
+            anchors = generator.grid_anchors([list(each) for each in grids], strides)
+            self._anchors[grids] = [each.to(features[0].device) for each in anchors]
         return self._anchors[grids]
