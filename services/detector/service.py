@@ -37,8 +37,10 @@ LIVE_WINDOW = 2
 
 LIVE_OUTBOX = 256
 BATCHES_AHEAD = 4
-"""One is decoded, one is detected in, one is described, and one waits, so that no stage ever does.  Where
-latency counts there is one: a batch that waits only ages."""
+"""One is decoded, one is detected in, one is described, and one waits, so that no stage ever does."""
+
+LIVE_BATCHES_AHEAD = 2
+"""Where latency counts one begins when people are found in the one before: a batch that waits only ages."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +76,7 @@ class DetectorService:
         self._health = Health("detector", every_s=config.report_every_s)
         self._extractor = extractor
         self._in_work = 0
+        self._started = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._hop = Hop(
             self._context,
@@ -129,7 +132,7 @@ class DetectorService:
 
     def _wait_ms(self) -> int:
         deadline_ns = self._batcher.deadline_ns()
-        if deadline_ns is None or self._in_work >= self._ahead():
+        if deadline_ns is None or not self._may_start():
             return int(WAIT_S * 1000)
         return (deadline_ns - time.monotonic_ns()) // 1_000_000 + 1
 
@@ -149,20 +152,23 @@ class DetectorService:
         self._passages[camera].append(passage)
 
     def _start_batches(self) -> None:
-        while self._in_work < self._ahead():
+        while self._may_start():
             batch = self._batcher.next_batch(time.monotonic_ns())
             if batch is None:
                 return
             self._in_work += 1
+            self._started += 1
             self._worker.passed_over = self._batcher.dropped.total()
             self._worker.put([passage.job for passage in batch if passage.job is not None])
 
-    def _ahead(self) -> int:
-        """How many batches may be in work."""
+    def _may_start(self) -> bool:
+        """Whether another batch may begin."""
         at_once = self._config.performance == "latency" or (
             self._config.performance == "auto" and any(state.live for state in self._hop.streams.values())
         )
-        return 1 if at_once else BATCHES_AHEAD
+        if at_once:
+            return self._started == self._worker.detected and self._in_work < LIVE_BATCHES_AHEAD
+        return self._in_work < BATCHES_AHEAD
 
     def _collect(self) -> None:
         while self._woken.poll(0):

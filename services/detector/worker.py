@@ -39,6 +39,9 @@ class _Batch:
     detecting_s: float = 0.0
 
 
+DETECTING = 1
+"""The place of that step among the three."""
+
 _Queue = queue.SimpleQueue["_Batch | Exception | None"]
 
 
@@ -49,8 +52,9 @@ class Worker:
     detected in and the one behind it decoded: on a GPU the copies and the short networks run beside the
     long one, on a CPU the cores that a network leaves idle are used.
 
-    done: batches whose jobs have results.  failure: what ended the threads, to be raised by the owner.
-    passed_over: how many live frames newer ones have replaced, as the owner counts them.
+    done: batches whose jobs have results.  detected: in how many batches people have been looked for.
+    failure: what ended the threads, to be raised by the owner.  passed_over: how many live frames newer
+    ones have replaced, as the owner counts them.
     """
 
     def __init__(self, extractor: FeatureExtractor, decoder: Decoder, wake: Callable[[], object]) -> None:
@@ -58,9 +62,11 @@ class Worker:
         self.done: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
         self.failure: Exception | None = None
         self.passed_over = 0
+        self.detected = 0
         self._extractor = extractor
         self._decoder = decoder
         self._wake = wake
+        self._telling = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._budget = Budget()
         self._counted = 0
@@ -109,14 +115,21 @@ class Worker:
                     batch = error
             if not last:
                 self._queues[place + 1].put(batch)
+                if place == DETECTING:
+                    self.detected += 1
+                    self._tell()
             elif isinstance(batch, _Batch):
                 self.done.put(batch.jobs)
-                self._wake()
+                self._tell()
             elif batch is not None:
                 self.failure = batch
-                self._wake()
+                self._tell()
             if not isinstance(batch, _Batch):
                 return
+
+    def _tell(self) -> None:
+        with self._telling:
+            self._wake()
 
     def _decode(self, batch: _Batch) -> None:
         began_s = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.detector.extractor import FeatureExtractor
+from services.detector.picture import Picture
 from services.detector.service import DetectorService
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
@@ -19,6 +20,7 @@ from shared.link_receiver import Delivered, LinkReceiver, Opened
 from shared.link_sender import LinkSender
 from shared.messages import End, Frame, FrameStamp
 from tests.detector.fakes import MeanEmbedder, ScriptedDetector
+from tests.detector.test_worker import Meeting
 from tests.shared.wire import Context, pump_until
 
 FRAMES = 12
@@ -55,11 +57,11 @@ def context() -> Iterator[Context]:
 
 
 class Camera:
-    """A recording of grey frames; `refusal` is what it was told when it was not heard."""
+    """A recording, or live, of grey frames; `refusal` is what it was told when it was not heard."""
 
-    def __init__(self, context: Context, address: str, camera: int) -> None:
+    def __init__(self, context: Context, address: str, camera: int, live: bool = False) -> None:
         self.link = LinkSender(context, address, name="the detector")
-        self.link.open(camera, 7, live=False)
+        self.link.open(camera, 7, live=live)
         self.refusal = ""
         self._camera = camera
         self._jpeg = cv2.imencode(".jpg", np.full((SIZE[1], SIZE[0], 3), 128, np.uint8))[1].tobytes()
@@ -127,3 +129,37 @@ def test_a_camera_that_is_not_configured_is_refused_by_name(endpoints: Endpoints
     stranger = Camera(context, endpoints.frames, 9)
     pump_until(lambda: bool(stranger.refusal), stranger.pump)
     assert "camera 9 is not in the configuration of this detector" in stranger.refusal
+
+
+class Attentive(MeanEmbedder):
+    """Notes at each call whether, before long, people have been looked for in another batch."""
+
+    def __init__(self, detector: Meeting) -> None:
+        super().__init__()
+        self._detector = detector
+        self.met: list[bool] = []
+
+    def embed(self, crops: Sequence[Picture]):  # type: ignore[no-untyped-def]
+        self.met.append(self._detector.second.wait(5))
+        return super().embed(crops)
+
+
+def test_people_of_a_live_camera_are_looked_for_while_those_of_its_last_frame_are_described(
+    tmp_path: Path, context: Context
+) -> None:
+    detector = Meeting()
+    embedder = Attentive(detector)
+    addresses = Endpoints.local(tmp_path)
+    addresses.prepare()
+    stop = threading.Event()
+    extractor = FeatureExtractor(detector, embedder, Config())
+    thread = threading.Thread(
+        target=DetectorService(CAMERAS, Config(batch_size=1), addresses, extractor).run, args=(stop,)
+    )
+    thread.start()
+    camera = Camera(context, addresses.frames, 1, live=True)
+    tracker = Tracker(context, addresses.people, set())
+    pump_until(lambda: len(tracker.got.get(1, [])) > 1, camera.pump, tracker.pump)
+    stop.set()
+    thread.join(20)
+    assert embedder.met[0]

@@ -35,7 +35,7 @@ class Bench:
         self.worker.start()
 
     def wait(self, batches: int) -> list[list[Job]]:
-        for _ in range(batches):
+        while self.worker.done.qsize() < batches and self.worker.failure is None:
             assert self._news.acquire(timeout=20)
         return [self.worker.done.get_nowait() for _ in range(self.worker.done.qsize())]
 
