@@ -58,7 +58,7 @@ class Worker:
     """
 
     def __init__(self, extractor: FeatureExtractor, decoder: Decoder, wake: Callable[[], object]) -> None:
-        """wake: called, in a thread of the worker's own, whenever there is news."""
+        """wake: called whenever there is news, in one of the worker's threads at a time."""
         self.done: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
         self.failure: Exception | None = None
         self.passed_over = 0

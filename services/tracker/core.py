@@ -129,8 +129,7 @@ class TrackerCore:
             self._gallery.withdraw(track)
         self._describe(camera, detections, people)
         self.counters |= self._intake.counts
-        if any(track.own_s < OWN_S for track in camera.tracks):
-            tell_apart(camera.tracks, camera.boxes(np.arange(len(camera.tracks))), t_ns)
+        tell_apart(camera.tracks, camera.boxes(np.arange(len(camera.tracks))), t_ns)
         for track in camera.tracks:
             if track.confirmed and track.last_ns == t_ns and track.own_s >= OWN_S:
                 self._gallery.see(track, camera.size_px)

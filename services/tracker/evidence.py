@@ -15,7 +15,7 @@ from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
 from services.tracker.resemblance import KINDS, Resemblance
 from services.tracker.stays import Stays
-from services.tracker.topology import LONG_S, Topology
+from services.tracker.topology import LONG_S, Asked, Topology
 from services.tracker.track import Track
 from services.tracker.ways import Ways
 
@@ -102,9 +102,8 @@ class Evidence:
             used[rows] = used[columns + t] = True
             at = np.cumsum(used) - 1
             ways = Ways.of([ends[each] for each in np.flatnonzero(used).tolist()], sizes_px)
-            terms |= self.topology.ratios(
-                ways, at[rows], at[columns + t], links, stays.company(rows, columns)
-            )
+            asked = Asked(at[rows], at[columns + t], links, stays.company(rows, columns))
+            terms |= self.topology.ratios(ways, asked)
         terms[BEFORE] = linked * LOYALTY
         total = np.sum(list(terms.values()), axis=0)
         for pair in np.flatnonzero((rows < t) & (total > HOPELESS)).tolist():

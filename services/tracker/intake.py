@@ -12,7 +12,7 @@ from services.tracker.camera_tracker import Detections
 from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.resemblance import KINDS
-from shared.messages import Features, Float32, People
+from shared.messages import Features, People
 
 FEWEST_DIMENSIONS = 8
 """A vector with fewer numbers describes nobody."""
@@ -26,13 +26,8 @@ OTHERS = tuple(kind.name for kind in KINDS if kind.name != APPEARANCE)
 
 
 @compiled
-def _sound_rows(
-    boxes: Float32, scores: Float32, flow: Float32, width: int, height: int
-) -> tuple[NDArray[np.int64], Float64, Float64, Float64]:
-    """Of (N, 4) boxes those that are finite, not empty, and in the picture, and whose score is finite.
-
-    Returns (M,) their rows, boxes, scores brought between 0 and 1, and (M, 2) flow.
-    """
+def _sound_rows(boxes: Float64, scores: Float64, width: int, height: int) -> NDArray[np.int64]:
+    """Of (N, 4) boxes those that are finite, not empty, and in the picture, and whose score is finite."""
     out = np.empty(len(boxes), np.int64)
     count = 0
     for i in range(len(boxes)):
@@ -42,12 +37,7 @@ def _sound_rows(
         if x1 - x0 >= 1 and y1 - y0 >= 1 and x1 > 0 and y1 > 0 and x0 < width and y0 < height:
             out[count] = i
             count += 1
-    rows = out[:count].copy()
-    own, score, moved = np.empty((count, 4)), np.empty(count), np.empty((count, 2))
-    for k in range(count):
-        own[k], moved[k] = boxes[rows[k]], flow[rows[k]]
-        score[k] = min(max(scores[rows[k]], 0.0), 1.0)
-    return rows, own, score, moved
+    return out[:count]
 
 
 @compiled
@@ -108,20 +98,22 @@ class Intake:
 
     def detections(self, people: People) -> Detections:
         """The sound boxes, with their embeddings."""
-        count = len(people.boxes)
-        rows, boxes, scores, flow = _sound_rows(
-            np.asarray(people.boxes, np.float32),
-            np.asarray(people.scores, np.float32),
-            np.asarray(people.flow, np.float32),
-            people.stamp.width,
-            people.stamp.height,
-        )
-        self.counts["boxes_dropped"] += count - len(rows)
-        found = self._sound(APPEARANCE, people.features.get(APPEARANCE), count, "embeddings_refused")
-        vectors, quality = np.zeros((count, self._sizes.get(APPEARANCE, 0))), np.zeros(count)
+        boxes = np.asarray(people.boxes, np.float64)
+        scores = np.asarray(people.scores, np.float64)
+        rows = _sound_rows(boxes, scores, people.stamp.width, people.stamp.height)
+        self.counts["boxes_dropped"] += len(boxes) - len(rows)
+        found = self._sound(APPEARANCE, people.features.get(APPEARANCE), len(boxes), "embeddings_refused")
+        vectors, quality = np.zeros((len(boxes), self._sizes.get(APPEARANCE, 0))), np.zeros(len(boxes))
         if found is not None:
             vectors[found.of], quality[found.of] = found.vectors, np.maximum(found.quality, 0.01)
-        return Detections(boxes, scores, flow, vectors[rows], quality[rows], rows)
+        return Detections(
+            boxes[rows],
+            np.minimum(np.maximum(scores[rows], 0.0), 1.0),
+            np.asarray(people.flow, np.float64)[rows],
+            vectors[rows],
+            quality[rows],
+            rows,
+        )
 
     def others(self, people: People) -> dict[str, dict[int, tuple[Float64, float]]]:
         """By kind and row of the message, the sound vectors (length 1) of other kinds, and their quality."""

@@ -67,6 +67,23 @@ IMPOSSIBLE = -np.inf
 UNKNOWN = Passage()
 
 
+class Asked(NamedTuple):
+    """K pairs of tracks: whether the later continues the earlier.
+
+    earlier, later: (K,) which tracks.  links: (K,) how certain each is to be a link, from the decision
+    before.  company: (K,) how many the earlier one's camera sees when the later one begins.
+    """
+
+    earlier: NDArray[np.intp]
+    later: NDArray[np.intp]
+    links: Float64
+    company: NDArray[np.int64]
+
+    def at(self, rows: NDArray[np.intp]) -> Asked:
+        """Some of them."""
+        return Asked(self.earlier[rows], self.later[rows], self.links[rows], self.company[rows])
+
+
 class Neighbour(NamedTuple):
     """A camera from which people come, and when.
 
@@ -89,28 +106,20 @@ class Topology:
         self.moves: dict[tuple[int, int], tuple[float, float]] = {}
         self.grounds: dict[int, GroundPlane] = {}
 
-    def ratios(
-        self,
-        ways: Ways,
-        earlier: NDArray[np.intp],
-        later: NDArray[np.intp],
-        links: Float64,
-        company: NDArray[np.int64],
-    ) -> dict[str, Float64]:
-        """For each of `TERMS` (K,) log-likelihood ratios: track `later[k]` continues track `earlier[k]`.
+    def ratios(self, ways: Ways, asked: Asked) -> dict[str, Float64]:
+        """For each of `TERMS` (K,) log-likelihood ratios of these pairs.
 
-        Their sum is the evidence; it is minus infinity where it cannot be.  links: (K,) how certain each of
-        these pairs is to be a link, from the decision before; what is learned comes from those, and from the
-        settled ones.  company: (K,) how many the earlier one's camera sees when the later one begins.
+        Their sum is the evidence; it is minus infinity where it cannot be.  What is learned comes from those
+        that are links, and from the settled ones.
         """
+        earlier, later = asked.earlier, asked.later
         terms = {name: np.zeros(len(earlier)) for name in TERMS}
-        a, b = ways.camera[earlier], ways.camera[later]
-        same = a == b
+        same = ways.camera[earlier] == ways.camera[later]
         if same.any():
             _put(terms, same, self._same_camera(ways, earlier[same], later[same]))
         if not same.all():
             two = np.flatnonzero(~same)
-            _put(terms, two, self._two_cameras(ways, earlier[two], later[two], links[two], company[two]))
+            _put(terms, two, self._two_cameras(ways, asked.at(two)))
         return terms
 
     @staticmethod
@@ -146,14 +155,8 @@ class Topology:
         terms = {"time": time, "place": np.minimum(place, NEAREST)}
         return _anywhere(terms, possible=gap_s > 0, elsewhere=np.ones(len(earlier), bool))
 
-    def _two_cameras(
-        self,
-        ways: Ways,
-        earlier: NDArray[np.intp],
-        later: NDArray[np.intp],
-        links: Float64,
-        company: NDArray[np.int64],
-    ) -> dict[str, Float64]:
+    def _two_cameras(self, ways: Ways, asked: Asked) -> dict[str, Float64]:
+        earlier, later, links, company = asked
         a, b = ways.camera[earlier], ways.camera[later]
         cameras, place = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), return_inverse=True)
         low, high = place.reshape(2, -1)

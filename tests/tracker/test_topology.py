@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.tracker.kalman import Float64
-from services.tracker.topology import Topology
+from services.tracker.topology import Asked, Topology
 from services.tracker.track import Track
 from services.tracker.ways import Ways
 
@@ -44,9 +44,8 @@ def crossings(count: int) -> list[Track]:
 def ratio(
     topology: Topology, ways: Ways, earlier: list[int], later: list[int], links: list[float]
 ) -> Float64:
-    terms = topology.ratios(
-        ways, np.array(earlier), np.array(later), np.array(links), np.ones(len(links), np.int64)
-    )
+    asked = Asked(np.array(earlier), np.array(later), np.array(links), np.ones(len(links), np.int64))
+    terms = topology.ratios(ways, asked)
     return np.asarray(np.sum(list(terms.values()), axis=0))
 
 
