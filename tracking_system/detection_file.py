@@ -135,11 +135,8 @@ class FileTracker:
         if self._settle:
             return self._settled()
         shown = tracker.shown()
-        rows = np.empty((len(shown), 6))
-        rows[:, 0] = [tracker.tracks[i].track_id for i in shown.tolist()]
-        rows[:, 1:5] = tracker.boxes(shown)
-        rows[:, 5] = [tracker.tracks[i].score for i in shown.tolist()]
-        return [(self._frame, rows)]
+        ids = [tracker.tracks[number].track_id for number in shown.tracks.tolist()]
+        return [(self._frame, np.column_stack([ids, shown.boxes, shown.scores]))]
 
     def finish(self) -> list[tuple[int, NDArray[np.float64]]]:
         """The frames that were not ready: number and (N, 6) `id, x0, y0, x1, y1, score` of each."""

@@ -13,29 +13,25 @@ from services.tracker.appearance import Similarity, Spread
 from services.tracker.calibration import Calibration
 from services.tracker.compiled import compiled
 from services.tracker.forest import Forest
-from services.tracker.kalman import VELOCITY, Float64, to_corners
+from services.tracker.kalman import Float64, to_corners
 from services.tracker.leaves import (
     CONFIRMED,
     DETECTION,
     FIRST_NS,
     PARENT,
-    SCORE,
     TREE,
     Int64,
 )
-from services.tracker.likelihood import reported
 from services.tracker.parameters import DEFAULT, Parameters, paced
 from services.tracker.settling import Settled, Settler
+from services.tracker.shown import Shown, shown
 from services.tracker.track import Track
-from shared.messages import PATH_STEP_S, Float32
 
 CHANGE = 4.0
 """Doubt at which the person under a track is taken to have changed, where somebody else may be it,"""
 
 SURE_CHANGE = 8.0
 """and where nobody is missing: people bend, turn and take off their coats."""
-
-PATH_POINTS = 10
 
 
 @dataclass(slots=True)
@@ -83,7 +79,6 @@ class CameraTracker:
         self.size_px = (0, 0)
         self.similarity = _usual_similarity()
         self._track_of: dict[int, Track] = {}  # by tree, those not believed just now too
-        self._leaf_of: dict[int, int] = {}  # by tree, the believed leaves after the last frame
         self._id_of: dict[int, int] = {}  # track by tree, as long as frames of it may have to be settled
 
     def process(
@@ -137,45 +132,49 @@ class CameraTracker:
         since_ns: since when it is another than was believed before.
         """
         forest = self.forest
-        believed = forest.believed
-        tags = forest.leaves.tags[believed]
-        sure = tags[:, CONFIRMED] != 0
-        self.rows = believed[sure]
+        leaves = forest.leaves
+        self.rows, places, seen, points = _continued(leaves.state, leaves.tags, forest.believed, self.rows)
         started: list[Track] = []
+        before = self.tracks
         tracks: list[Track] = []
-        leaf_of: dict[int, int] = {}
-        steps = _steps(forest.leaves.state, self.rows).tolist()
-        for leaf, tag, (score, *step) in zip(self.rows.tolist(), tags[sure].tolist(), steps, strict=True):
-            tree = tag[TREE]
-            track = self._track_of.get(tree)
-            if track is None:
-                track = Track(next_id + len(started), self.camera, tag[FIRST_NS], score)
-                track.confirmed = True
-                self._track_of[tree] = track
-                self._id_of[tree] = track.track_id
-                started.append(track)
-                self._replay(track, leaf, tag[FIRST_NS])
-            elif self._leaf_of.get(tree) != tag[PARENT]:
-                parted_ns = t_ns if since_ns is None else since_ns
-                track.rewind(parted_ns)
-                track.open = True
-                self._replay(track, leaf, parted_ns)
-            elif tag[DETECTION] >= 0:
-                track.see(t_ns, score)
-                track.walk(t_ns, step)
-            leaf_of[tree] = leaf
+        for place, detected, point in zip(places.tolist(), seen.tolist(), points.tolist(), strict=True):
+            if place >= 0:
+                track = before[place]
+                if detected:
+                    track.observe(t_ns, point)
+            else:
+                row = int(self.rows[len(tracks)])
+                track = self._return(row, t_ns if since_ns is None else since_ns)
+                if track is None:
+                    track = self._start(row, next_id + len(started))
+                    started.append(track)
             tracks.append(track)
-        self.tracks, self._leaf_of = tracks, leaf_of
-        if len(self._track_of) > len(leaf_of):
+        self.tracks = tracks
+        if len(self._track_of) > len(tracks):
             self._part(t_ns if since_ns is None else since_ns)
         return started
+
+    def _return(self, leaf: int, since_ns: int) -> Track | None:
+        """The track of a leaf whose line was not believed before since_ns, None where there is none yet."""
+        track = self._track_of.get(int(self.forest.leaves.tags[leaf, TREE]))
+        if track is not None:
+            track.rewind(since_ns)
+            track.open = True
+            self._replay(track, leaf, since_ns)
+        return track
+
+    def _start(self, leaf: int, track_id: int) -> Track:
+        tag = self.forest.leaves.tags[leaf]
+        tree, first_ns = int(tag[TREE]), int(tag[FIRST_NS])
+        track = self._track_of[tree] = Track(track_id, self.camera, first_ns)
+        self._id_of[tree] = track_id
+        self._replay(track, leaf, first_ns)
+        return track
 
     def _replay(self, track: Track, leaf: int, since_ns: int) -> None:
         """See again what a leaf's line saw at since_ns and later; the newest embedding is left out."""
         for generation, row in self.forest.history(leaf, since_ns):
-            score, *step = _steps(generation.state, np.array([row])).tolist()[0]
-            track.see(generation.t_ns, score)
-            track.walk(generation.t_ns, step)
+            track.observe(generation.t_ns, _points(generation.state, np.array([row])).tolist()[0])
             column = generation.tags[row, DETECTION]
             quality = float(generation.quality[column])
             if quality > 0 and generation.t_ns != self.t_ns:
@@ -184,9 +183,10 @@ class CameraTracker:
     def _part(self, since_ns: int) -> None:
         """Take leave of the tracks that are not in the believed hypothesis."""
         alive = set(self.forest.leaves.tags[:, TREE].tolist())
+        believed = set(self.forest.leaves.tags[self.rows, TREE].tolist())
         self.vanished = []
         for tree, track in list(self._track_of.items()):
-            if tree in self._leaf_of:
+            if tree in believed:
                 continue
             if track.open:
                 track.open = False
@@ -202,10 +202,11 @@ class CameraTracker:
 
         What is learned is what the cosines of one person, and of two people seen at once, are like here.
         """
-        if not detections.quality.any():
+        columns = self.columns()
+        of_tracks = columns[columns >= 0]
+        if not detections.quality[of_tracks].any():
             return
-        columns = self.columns().tolist()
-        quality_of = detections.quality.tolist()
+        quality_of, columns = detections.quality.tolist(), columns.tolist()
         fresh = [i for i, column in enumerate(columns) if column >= 0 and quality_of[column] > 0]
         known = [i for i in fresh if self.tracks[i].recent is not None]
         ratios: dict[int, float] = {}
@@ -229,17 +230,14 @@ class CameraTracker:
         for i, track in enumerate(self.tracks):
             if track.doubt < CHANGE or (track.doubt < SURE_CHANGE and not self._contested(track, t_ns)):
                 continue
-            row = int(self.rows[i])
-            old = int(self.forest.leaves.tags[row, TREE])
+            old = int(self.forest.leaves.tags[self.rows[i], TREE])
             tree = self.forest.rename(old, t_ns)
             track.open = False
-            successor = track.successor(next_id + len(cut), t_ns, track.score)
-            successor.confirmed = True
-            _, *step = _steps(self.forest.leaves.state, self.rows[i : i + 1]).tolist()[0]
-            successor.walk(t_ns, step)
+            successor = track.successor(next_id + len(cut), t_ns)
+            successor.observe(t_ns, _points(self.forest.leaves.state, self.rows[i : i + 1]).tolist()[0])
             track.rewind(t_ns)
-            del self._track_of[old], self._leaf_of[old]
-            self._track_of[tree], self._leaf_of[tree] = successor, row
+            del self._track_of[old]
+            self._track_of[tree] = successor
             self._id_of[tree] = successor.track_id
             self.tracks[i] = successor
             cut.append(successor)
@@ -266,10 +264,7 @@ class CameraTracker:
         closed = [i for i, track in enumerate(self.tracks) if not track.open]
         if not closed:
             return
-        trees = {int(self.forest.leaves.tags[self.rows[i], TREE]) for i in closed}
-        self.forest.drop(trees)
-        for tree in trees:
-            del self._leaf_of[tree]
+        self.forest.drop({int(self.forest.leaves.tags[self.rows[i], TREE]) for i in closed})
         keep = [i for i, track in enumerate(self.tracks) if track.open]
         self.tracks, self.rows = [self.tracks[i] for i in keep], self.rows[keep]
 
@@ -290,36 +285,22 @@ class CameraTracker:
         self.forest.tree = tree
         self.settler = self.settler.again(self.forest)
         self.tracks, self.rows = [], np.empty(0, np.int64)
-        self._track_of, self._leaf_of, self._id_of = {}, {}, {}
+        self._track_of, self._id_of = {}, {}
         self.vanished = []
 
-    def shown(self) -> NDArray[np.intp]:
-        """Indices of the tracks to report: seen now, or a moment ago within the picture."""
-        if self.t_ns is None or not len(self.rows):
-            return np.empty(0, np.intp)
+    def shown(self) -> Shown:
+        """The tracks to report, now: seen now, or a moment ago within the picture."""
         leaves, (width, height) = self.forest.leaves, self.size_px
-        coast_s = self.parameters.coast_s
-        return np.asarray(
-            reported(leaves.state, leaves.tags, self.rows, self.t_ns, float(width), float(height), coast_s)
-        )
+        t_ns = 0 if self.t_ns is None else self.t_ns
+        return Shown(*shown(leaves.state, leaves.tags, self.rows, t_ns, width, height, self.parameters))
 
     def columns(self) -> Int64:
         """For each of the tracks its detection in the last frame, -1 for none."""
         return np.asarray(self.forest.leaves.tags[self.rows, DETECTION])
 
-    def boxes(self, tracks: NDArray[np.intp]) -> Float64:
-        """(N, 4) float64 `x0, y0, x1, y1` of these tracks, now."""
-        return to_corners(self.forest.leaves.state[self.rows[tracks], :4])
-
-    def velocities(self, tracks: NDArray[np.intp]) -> Float64:
-        """(N, 2) float64 pixels/s of the centres of these tracks, now."""
-        return self.forest.leaves.state[self.rows[tracks], VELOCITY : VELOCITY + 2]
-
-    def paths(self, tracks: NDArray[np.intp]) -> Float32:
-        """(N, PATH_POINTS, 2) float32: where the feet of these tracks will be, step by step."""
-        tau = self.parameters.persistence_s
-        at_s = tau * (1.0 - np.exp(-PATH_STEP_S / tau * np.arange(1, PATH_POINTS + 1)))
-        return np.asarray(_paths(self.forest.leaves.state, self.rows[tracks], at_s))
+    def boxes(self) -> Float64:
+        """(N, 4) float64 `x0, y0, x1, y1` of the tracks, now."""
+        return to_corners(self.forest.leaves.state[self.rows, :4])
 
     def known(self) -> list[Track]:
         """All tracks that may still be continued, those not believed just now too."""
@@ -335,7 +316,6 @@ class CameraTracker:
             "tracks": [track.track_id for track in self.tracks],
             "rows": self.rows,
             "track_of": [[tree, track.track_id] for tree, track in self._track_of.items()],
-            "leaf_of": list(self._leaf_of.items()),
             "id_of": list(self._id_of.items()),
             "t_ns": self.t_ns,
             "size_px": list(self.size_px),
@@ -360,7 +340,6 @@ class CameraTracker:
         self.tracks = [tracks[track_id] for track_id in state["tracks"]]
         self.rows = state["rows"]
         self._track_of = {tree: tracks[track_id] for tree, track_id in state["track_of"]}
-        self._leaf_of = dict(state["leaf_of"])
         self._id_of = dict(state["id_of"])
         self.t_ns = state["t_ns"]
         self.size_px = (state["size_px"][0], state["size_px"][1])
@@ -374,23 +353,37 @@ def _usual_similarity() -> Similarity:
 
 
 @compiled
-def _steps(state: Float64, rows: Int64) -> Float64:
-    """(N, 6) the score, the foot point, its velocity and the height of these rows of leaves."""
-    out = np.empty((len(rows), 6))
-    for i in range(len(rows)):
-        row = state[rows[i]]
-        out[i, 0], out[i, 1], out[i, 2] = row[SCORE], row[0], row[1] + row[3] / 2
-        out[i, 3], out[i, 4], out[i, 5] = row[4], row[5] + row[7] / 2, row[3]
-    return out
+def _continued(
+    state: Float64, tags: Int64, believed: Int64, before: Int64
+) -> tuple[Int64, Int64, NDArray[np.bool_], Float64]:
+    """(N,) the believed leaves that are confirmed, and how each goes on.
+
+    before: (K,) the same in the frame before.  Behind them (N,) which of these each continues, -1 for none,
+    (N,) which are detected now, and (N, 5) `_points`.
+    """
+    rows = np.empty(len(believed), np.int64)
+    count = 0
+    for leaf in believed:
+        if tags[leaf, CONFIRMED] != 0:
+            rows[count] = leaf
+            count += 1
+    rows = rows[:count]
+    places, seen = np.full(count, -1), np.empty(count, np.bool_)
+    for i in range(count):
+        seen[i] = tags[rows[i], DETECTION] >= 0
+        for k in range(len(before)):
+            if before[k] == tags[rows[i], PARENT]:
+                places[i] = k
+                break
+    return rows, places, seen, _points(state, rows)
 
 
 @compiled
-def _paths(state: Float64, rows: Int64, at_s: Float64) -> Float32:
-    """(N, S, 2) float32: where the feet of these rows of leaves will be after each of (S,) seconds' walk."""
-    out = np.empty((len(rows), len(at_s), 2), np.float32)
+def _points(state: Float64, rows: Int64) -> Float64:
+    """(N, 5) the foot point, its velocity and the height of these rows of leaves."""
+    out = np.empty((len(rows), 5))
     for i in range(len(rows)):
         row = state[rows[i]]
-        for step in range(len(at_s)):
-            out[i, step, 0] = row[0] + row[4] * at_s[step]
-            out[i, step, 1] = (row[1] + row[3] / 2) + (row[5] + row[7] / 2) * at_s[step]
+        out[i, 0], out[i, 1] = row[0], row[1] + row[3] / 2
+        out[i, 2], out[i, 3], out[i, 4] = row[4], row[5] + row[7] / 2, row[3]
     return out

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.resemblance import Looks
 from services.tracker.stays import Pairs, Stays
@@ -132,11 +133,29 @@ def _alike(stays: Stays, looks: Sequence[Looks], chosen: Int64) -> tuple[Int64, 
         rows = np.sort(np.argpartition(stays.last_ns, count - LATEST)[count - LATEST :])
     if not len(chosen) or not looks:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    value: Float64 = np.sum([look.table(rows, chosen) for look in looks], axis=0)
-    value = np.where(rows[:, None] < stays.settled + chosen, value, -np.inf)
-    if len(rows) > MOST_ALIKE:
-        best = np.argpartition(value, len(rows) - MOST_ALIKE, axis=0)[len(rows) - MOST_ALIKE :]
-    else:
-        best = np.broadcast_to(np.arange(len(rows))[:, None], value.shape)
-    a, b = np.nonzero(np.take_along_axis(value, best, axis=0) > 0)
-    return rows[best[a, b]], chosen[b]
+    value: Float64 = np.sum([look.table(rows, chosen).T for look in looks], axis=0)
+    best, of = most_alike(value, np.searchsorted(rows, stays.settled + chosen), MOST_ALIKE)
+    return rows[best], chosen[of]
+
+
+@compiled
+def most_alike(value: Float64, before: Int64, most: int) -> tuple[Int64, Int64]:
+    """(K,) places of the highest positive values in each line, at most so many, and (K,) their lines.
+
+    Of equal ones those farther on count.  value: (C, R).  before: (C,) how many of each line count.
+    """
+    place, line = np.empty(len(value) * most, np.int64), np.empty(len(value) * most, np.int64)
+    count = 0
+    for c in range(len(value)):
+        begin = count
+        for r in range(before[c] - 1, -1, -1):
+            if value[c, r] <= 0.0 or (count == begin + most and value[c, r] <= value[c, place[count - 1]]):
+                continue
+            i = count if count < begin + most else count - 1
+            while i > begin and value[c, place[i - 1]] < value[c, r]:
+                place[i] = place[i - 1]
+                i -= 1
+            place[i] = r
+            count = min(count + 1, begin + most)
+        line[begin:count] = c
+    return place[:count], line[:count]

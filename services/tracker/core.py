@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from services.tracker.camera_tracker import PATH_POINTS, CameraTracker, Detections
+from services.tracker.camera_tracker import CameraTracker, Detections
 from services.tracker.gallery import Gallery
 from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
 from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.shadow import OWN_S, tell_apart
+from services.tracker.shown import PATH_POINTS
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
@@ -28,7 +29,7 @@ from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, 
 
 log = logging.getLogger(__name__)
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 
@@ -129,10 +130,10 @@ class TrackerCore:
             self._gallery.withdraw(track)
         self._describe(camera, detections, people)
         self.counters |= self._intake.counts
-        tell_apart(camera.tracks, camera.boxes(np.arange(len(camera.tracks))), t_ns)
-        for track in camera.tracks:
-            if track.confirmed and track.last_ns == t_ns and track.own_s >= OWN_S:
-                self._gallery.see(track, camera.size_px)
+        seen = [track for track in camera.tracks if track.last_ns == t_ns]
+        if any(track.own_s < OWN_S for track in seen):
+            tell_apart(camera.tracks, camera.boxes(), t_ns)
+        self._gallery.see([track for track in seen if track.own_s >= OWN_S], camera.size_px)
         return self._report(camera, stamp, self._decide(t_ns), settled)
 
     def _clock_was_set(self, camera: int, t_ns: int) -> bool:
@@ -209,17 +210,17 @@ class TrackerCore:
         changes: list[tuple[int, int]],
         settled: list[Settled],
     ) -> Tracks:
-        rows = camera.shown()
-        tracks = [camera.tracks[row] for row in rows]
+        shown = camera.shown()
+        tracks = [camera.tracks[number] for number in shown.tracks.tolist()]
         return Tracks(
             stamp=stamp,
             track_ids=np.array([track.track_id for track in tracks], np.int64),
             identity_ids=np.array([track.identity for track in tracks], np.int64),
-            boxes=camera.boxes(rows).astype(np.float32),
-            scores=np.array([track.score for track in tracks], np.float32),
-            observed=np.array([track.last_ns == camera.t_ns for track in tracks], np.bool_),
-            velocities=camera.velocities(rows).astype(np.float32),
-            paths=camera.paths(rows),
+            boxes=shown.boxes.astype(np.float32),
+            scores=shown.scores,
+            observed=shown.observed,
+            velocities=shown.velocities,
+            paths=shown.paths,
             assignments=np.array(changes, np.int64).reshape(-1, 2),
             decision=self._gallery.decisions,
             settled=tuple(settled),
@@ -282,12 +283,12 @@ class TrackerCore:
         tracker = self._cameras.get(camera)
         if tracker is None:
             return None
-        rows = tracker.shown()
-        boxes = tracker.boxes(rows)
+        shown = tracker.shown()
+        boxes = shown.boxes
         hit = (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
         there = [
-            (bottom, tracker.tracks[row].identity)
-            for row, bottom in zip(rows[hit], boxes[hit, 3], strict=True)
+            (bottom, tracker.tracks[number].identity)
+            for number, bottom in zip(shown.tracks[hit].tolist(), boxes[hit, 3].tolist(), strict=True)
         ]
         decided = [each for each in there if each[1]]
         return max(decided)[1] if decided else None

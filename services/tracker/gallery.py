@@ -83,16 +83,18 @@ class Gallery:
         self._waiting: set[int] = set()
         self._backlog = False  # many newcomers are left for the next decision
 
-    def see(self, track: Track, size_px: tuple[int, int]) -> None:
-        """Take in a confirmed track that has been observed just now, in a picture of this size."""
-        self.sizes_px[track.camera] = size_px
-        self.tracks[track.track_id] = track
-        if not track.identity:
-            self._waiting.add(track.track_id)
-        person = self.register.people.get(track.identity)
-        if person is not None:
-            person.seen = (track.camera, track.last_ns, *track.foot)
-            self.register.changed.add(person.identity)
+    def see(self, tracks: Iterable[Track], size_px: tuple[int, int]) -> None:
+        """Take in tracks that have been observed just now, in a picture of this size."""
+        people, changed = self.register.people, self.register.changed
+        for track in tracks:
+            number, identity, camera = track.track_id, track.identity, track.camera
+            self.sizes_px[camera] = size_px
+            self.tracks[number] = track
+            if not identity:
+                self._waiting.add(number)
+            elif identity in people:
+                people[identity].seen = (camera, track.last_ns, *track.foot)
+                changed.add(identity)
 
     def withdraw(self, track: Track) -> None:
         """A track has turned out to be nobody of its own."""

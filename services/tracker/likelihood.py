@@ -161,20 +161,3 @@ def pair_costs(
 
 BOUND = 4.0
 """No cosine is proof: its log-likelihood ratio never exceeds this."""
-
-
-@compiled
-def reported(
-    state: Float64, tags: Int64, rows: Int64, t_ns: int, width: float, height: float, coast_s: float
-) -> Int64:
-    """Which of the leaves `rows` to show: those seen now, or a moment ago and expected in the picture."""
-    out = np.empty(len(rows), np.int64)
-    count = 0
-    for i in range(len(rows)):
-        x, y = state[rows[i], 0], state[rows[i], 1]
-        unseen_s = (t_ns - tags[rows[i], LAST_NS]) * 1e-9
-        inside = 0.0 <= x <= width and 0.0 <= y <= height
-        if unseen_s <= 0.0 or (unseen_s <= coast_s and inside):
-            out[count] = i
-            count += 1
-    return out[:count]

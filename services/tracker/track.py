@@ -31,6 +31,7 @@ class Track:
     """One person's uninterrupted stay in one camera's view.
 
     way: (t_s, x, y, vx, vy, h) one after another: foot point and its velocity in pixels and pixels/s, height.
+    here: the same of the last observation; `way` does not hold it yet.
     total, weight, count: sum of the embeddings weighted by their quality, of the weights, how many.
     recent: the smoothed embedding, for the association from frame to frame.
     first_ns, last_ns: when it was first and last observed.
@@ -47,12 +48,12 @@ class Track:
 
     __slots__ = (
         "camera",
-        "confirmed",
         "count",
         "doubt",
         "doubtful",
         "first_ns",
         "fresh",
+        "here",
         "identity",
         "last_ns",
         "open",
@@ -61,7 +62,6 @@ class Track:
         "pinned",
         "reason",
         "recent",
-        "score",
         "seen_ns",
         "total",
         "track_id",
@@ -69,15 +69,14 @@ class Track:
         "weight",
     )
 
-    def __init__(self, track_id: int, camera: int, t_ns: int, score: float) -> None:
+    def __init__(self, track_id: int, camera: int, t_ns: int) -> None:
         self.track_id = track_id
         self.camera = camera
         self.first_ns = self.last_ns = t_ns
-        self.score = score
-        self.confirmed = False
         self.open = True
         self.identity = 0
         self.way = array("d")
+        self.here: tuple[float, ...] = ()
         self.total: Float64 | None = None
         self.recent: Float64 | None = None
         self.weight = 0.0
@@ -91,25 +90,19 @@ class Track:
         self.pinned = 0
         self.reason: Reason | None = None
 
-    def see(self, t_ns: int, score: float) -> None:
-        """Another detection."""
+    def observe(self, t_ns: int, point: Sequence[float]) -> None:
+        """Another detection, at a point (x, y, vx, vy, h) of its way."""
         self.last_ns = t_ns
-        self.score = score
         seen_ns = self.seen_ns
         if len(seen_ns) > 1 and (t_ns - seen_ns[1]) * 1e-9 > FRESH_S:
             del seen_ns[0]
         seen_ns.append(t_ns)
-
-    def walk(self, t_ns: int, point: Sequence[float]) -> None:
-        """Another point (x, y, vx, vy, h) of the way; the last one is always kept up to date."""
-        t_s = t_ns * 1e-9
-        way = self.way
-        if len(way) > POINT and t_s - way[-2 * POINT] < SAMPLE_S:
-            del way[-POINT:]
-        way.extend((t_s, *point))
-        if len(way) > MAX_SAMPLES * POINT:
-            points = self.points()
-            self._walked(np.concatenate([points[0:-1:2], points[-1:]]))
+        t_s, way = t_ns * 1e-9, self.way
+        if self.here and (not way or t_s - way[-POINT] >= SAMPLE_S):
+            way.extend(self.here)
+            if len(way) >= MAX_SAMPLES * POINT:
+                self.way = array("d", np.frombuffer(way.tobytes()).reshape(-1, POINT)[::2].tobytes())
+        self.here = (t_s, *point)
 
     def embed(self, vector: Float64, quality: float, t_ns: int = 0) -> None:
         """Another embedding of this person, seen at t_ns."""
@@ -160,25 +153,25 @@ class Track:
             self.doubt -= ratio
             self.doubtful.append((vector, quality, t_ns))
 
-    def successor(self, track_id: int, t_ns: int, score: float) -> Track:
+    def successor(self, track_id: int, t_ns: int) -> Track:
         """The track of whoever is under this one since the doubt began."""
-        track = Track(track_id, self.camera, t_ns, score)
+        track = Track(track_id, self.camera, t_ns)
         for held in self.doubtful:
             track.embed(*held)
         self.doubt, self.doubtful = 0.0, []
         return track
 
     def points(self) -> Float64:
-        """(K, 6) float64, the way as an array."""
-        return np.frombuffer(self.way.tobytes()).reshape(-1, POINT)
+        """(K, 6) float64, the way up to the last observation as an array."""
+        return np.frombuffer(self.way + array("d", self.here)).reshape(-1, POINT)
 
     def _walked(self, points: Float64) -> None:
-        self.way = array("d", points.tobytes())
+        self.way, self.here = array("d", points[:-1].tobytes()), tuple(points[-1].tolist())
 
     @property
     def foot(self) -> tuple[float, float]:
         """The foot point last seen, in pixels."""
-        return self.way[1 - POINT], self.way[2 - POINT]
+        return self.here[1], self.here[2]
 
     def describe(self, kind: str, vector: Float64, quality: float) -> None:
         """Another feature vector of a kind that is no embedding of the whole appearance."""
@@ -193,9 +186,9 @@ class Track:
 
     def end(self) -> Track:
         """Only when, where and how this track ended: what a later one is compared with."""
-        end = Track(self.track_id, self.camera, self.first_ns, self.score)
+        end = Track(self.track_id, self.camera, self.first_ns)
         end.last_ns, end.identity, end.open = self.last_ns, self.identity, False
-        end.way = self.way[-2 * POINT :]
+        end.way, end.here = self.way[-POINT:], self.here
         return end
 
     def forget_looks(self, kind: str = "") -> None:
@@ -218,17 +211,17 @@ class Track:
         """Plain values for `restored`."""
         values = [getattr(self, name) for name in self.__slots__]
         values[self.__slots__.index("reason")] = None if self.reason is None else self.reason.state()
-        values[self.__slots__.index("way")] = self.points()
+        values[self.__slots__.index("way")] = np.array(self.way)
         return values
 
     @classmethod
     def restored(cls, state: list[Any]) -> Track:
         """What `state` gave."""
-        track = cls(0, 0, 0, 0.0)
+        track = cls(0, 0, 0)
         for name, value in zip(cls.__slots__, state, strict=True):
             setattr(track, name, Reason.restored(value) if name == "reason" and value else value)
         track.doubtful = [(vector, quality, t_ns) for vector, quality, t_ns in track.doubtful]
         track.fresh = [(t_ns, vector, quality) for t_ns, vector, quality in track.fresh]
         track.others = {kind: (total, weight) for kind, (total, weight) in track.others.items()}
-        track.way = array("d", state[cls.__slots__.index("way")].tobytes())
+        track.way, track.here = array("d", track.way.tobytes()), tuple(track.here)
         return track

@@ -47,9 +47,9 @@ class Run:
         self.frame += 1
         self.next_id += len(tracker.process(detections, t_ns, SIZE_PX, motion, self.next_id))
         self.settled += tracker.settled
-        rows = tracker.shown()
-        ids = [tracker.tracks[i].track_id for i in rows.tolist()]
-        self.shown.append(dict(zip(ids, tracker.boxes(rows), strict=True)))
+        shown = tracker.shown()
+        ids = [tracker.tracks[i].track_id for i in shown.tracks.tolist()]
+        self.shown.append(dict(zip(ids, shown.boxes, strict=True)))
         return self.shown[-1]
 
     def finish(self) -> None:
@@ -192,7 +192,7 @@ def test_given_camera_motion_is_taken_as_it_is() -> None:
         motion = np.array([[1.0, 0.0, 12.0 if n else 0.0], [0.0, 1.0, 0.0]])
         run.add(seen([box_at(60 + 12 * n)]), motion)
     assert len({number for each in run.shown for number in each}) == 1
-    assert abs(run.tracker.velocities(np.array([0]))[0, 0]) < 5
+    assert abs(run.tracker.shown().velocities[0, 0]) < 5
 
 
 def test_weak_detections_continue_a_track_and_start_none() -> None:

@@ -16,7 +16,7 @@ THRESHOLD = 1.0
 
 
 def track(track_id: int, camera: int, first_s: int, last_s: int, pinned: int = 0) -> Track:
-    made = Track(track_id, camera, first_s * 1_000_000_000, 0.9)
+    made = Track(track_id, camera, first_s * 1_000_000_000)
     made.last_ns = last_s * 1_000_000_000
     made.pinned = pinned
     return made

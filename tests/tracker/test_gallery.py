@@ -12,20 +12,19 @@ SIZE_PX = (640, 480)
 def stay(
     track_id: int, camera: int, first_s: float, last_s: float, person: int, *, closed: bool = True
 ) -> Track:
-    track = Track(track_id, camera, START_NS + round(first_s * 1e9), 0.9)
+    track = Track(track_id, camera, START_NS + round(first_s * 1e9))
     for n, t_s in enumerate(np.arange(first_s, last_s + 1e-6, 0.5)):
         t_ns = START_NS + round(t_s * 1e9)
-        track.see(t_ns, 0.9)
-        track.walk(t_ns, (320.0, 300.0, 0.0, 0.0, 150.0))
+        track.observe(t_ns, (320.0, 300.0, 0.0, 0.0, 150.0))
         track.embed(look(person, seed=100 * track_id + n).astype(float), 0.8)
-    track.confirmed, track.open = True, not closed
+    track.open = not closed
     return track
 
 
 def decided(*tracks: Track, gallery: Gallery | None = None) -> Gallery:
     gallery = gallery or Gallery(0.75)
     for track in tracks:
-        gallery.see(track, SIZE_PX)
+        gallery.see([track], SIZE_PX)
     gallery.decide(max(track.last_ns for track in tracks))
     return gallery
 

@@ -19,12 +19,12 @@ BESIDE = np.array([330.0, 200.0, 390.0, 380.0])
 
 def after(boxes: np.ndarray, seen: Iterable[tuple[bool, bool]], fps: float = 10.0) -> list[float]:
     """How long each of two tracks was its own; seen: in each frame, whether it was detected."""
-    tracks = [Track(number, 1, START_NS, 0.9) for number in (1, 2)]
+    tracks = [Track(number, 1, START_NS) for number in (1, 2)]
     for frame, there in enumerate(seen, 1):
         t_ns = START_NS + round(frame / fps * 1e9)
         for track, detected in zip(tracks, there, strict=True):
             if detected:
-                track.see(t_ns, 0.9)
+                track.observe(t_ns, (0.0, 0.0, 0.0, 0.0, 1.0))
         tell_apart(tracks, boxes, t_ns)
     return [track.own_s for track in tracks]
 

@@ -13,14 +13,13 @@ START_NS = 1_700_000_000_000_000_000
 
 def stay(track_id: int, camera: int, first_s: float, last_s: float, place: object) -> Track:
     """A track whose foot point at t seconds is place(t)."""
-    track = Track(track_id, camera, START_NS + round(first_s * 1e9), 0.9)
+    track = Track(track_id, camera, START_NS + round(first_s * 1e9))
     assert callable(place)
     for t_s in np.arange(first_s, last_s + 1e-6, 0.2):
         x, y = place(t_s)
         ahead = place(t_s + 0.1)
         t_ns = START_NS + round(t_s * 1e9)
-        track.see(t_ns, 0.9)
-        track.walk(t_ns, (x, y, (ahead[0] - x) * 10, (ahead[1] - y) * 10, 150.0))
+        track.observe(t_ns, (x, y, (ahead[0] - x) * 10, (ahead[1] - y) * 10, 150.0))
     return track
 
 
