@@ -40,12 +40,15 @@ USUAL_MEAN, USUAL_DEVIATION, USUAL_WEIGHT = 3.5, 2.0, 20.0
 
 
 @compiled
-def _log_odds(scores: Float64) -> Float64:
+def _log_odds(scores: Float64) -> tuple[Float64, bool]:
+    """(M,) of scores, and whether all of these are probabilities."""
     out = np.empty(len(scores))
+    probable = True
     for j in range(len(scores)):
+        probable &= 0.0 <= scores[j] <= 1.0
         sure = min(max(scores[j], 1e-3), 1.0 - 1e-3)
         out[j] = math.log(sure / (1.0 - sure))
-    return out
+    return out, probable
 
 
 @compiled
@@ -69,11 +72,10 @@ class Calibration:
         """(M,) log-odds of somebody being at each detection, of (M,) finite raw scores."""
         if not len(scores):
             return np.empty(0)
-        if self._scale is None and (scores.min() < 0.0 or scores.max() > 1.0):
+        raw, probable = _log_odds(scores)
+        if self._scale is None and not probable:
             self._scale = Spread(float(scores.mean()), max(float(scores.std()), 1e-3), USUAL_WEIGHT)
-        if self._scale is None:
-            raw = _log_odds(scores)
-        else:
+        if self._scale is not None:
             self._scale.add(scores)
             raw = USUAL_MEAN + USUAL_DEVIATION * (scores - self._scale.mean) / self._scale.deviation
             raw = np.minimum(np.maximum(raw, -STEEPEST), STEEPEST)

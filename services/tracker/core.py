@@ -195,10 +195,10 @@ class TrackerCore:
             Settled(
                 stamp=stamps.pop(each.t_ns),
                 track_ids=each.ids,
-                boxes=each.boxes.astype(np.float32),
-                scores=each.scores.astype(np.float32),
+                boxes=each.boxes,
+                scores=each.scores,
                 observed=each.observed,
-                velocities=each.velocities.astype(np.float32),
+                velocities=each.velocities,
             )
             for each in camera.settled
         ]

@@ -22,6 +22,7 @@ ANOTHER_NETWORK = 20
 network that describes people is another one now.  Fewer are a mistake."""
 
 APPEARANCE = "appearance"
+LEAST_QUALITY = 0.01
 OTHERS = tuple(kind.name for kind in KINDS if kind.name != APPEARANCE)
 
 
@@ -57,8 +58,38 @@ def _sound_vectors(
     return good
 
 
-class Sound(NamedTuple):
-    """Feature vectors of one kind.  of: (K,) rows of the message.  vectors: (K, D).  quality: (K,) 0-1."""
+@compiled
+def _sound_people(
+    boxes: Float64,
+    scores: Float64,
+    flow: Float64,
+    of: NDArray[np.int64],
+    vectors: Float64,
+    quality: Float64,
+    width: int,
+    height: int,
+) -> tuple[Float64, Float64, Float64, Float64, Float64, NDArray[np.int64], int]:
+    """The parts of `Detections` of the people that are sound, and how many of the vectors are not."""
+    good = _sound_vectors(vectors, quality, of, len(boxes))
+    place = np.full(len(boxes), -1)
+    for k in range(len(of)):
+        if good[k]:
+            place[of[k]] = k
+    rows = _sound_rows(boxes, scores, width, height)
+    count, size = len(rows), vectors.shape[1]
+    out_boxes, out_scores, out_flow = np.empty((count, 4)), np.empty(count), np.empty((count, 2))
+    out_vectors, out_quality = np.zeros((count, size)), np.zeros(count)
+    for i in range(count):
+        out_boxes[i], out_flow[i] = boxes[rows[i]], flow[rows[i]]
+        out_scores[i] = min(max(scores[rows[i]], 0.0), 1.0)
+        k = place[rows[i]]
+        if k >= 0:
+            out_vectors[i], out_quality[i] = vectors[k], min(max(quality[k], LEAST_QUALITY), 1.0)
+    return out_boxes, out_scores, out_flow, out_vectors, out_quality, rows, len(of) - int(good.sum())
+
+
+class Given(NamedTuple):
+    """Feature vectors of one kind.  of: (K,) rows of the message.  vectors: (K, D).  quality: (K,)."""
 
     of: NDArray[np.int64]
     vectors: Float64
@@ -98,51 +129,43 @@ class Intake:
 
     def detections(self, people: People) -> Detections:
         """The sound boxes, with their embeddings."""
-        boxes = np.asarray(people.boxes, np.float64)
-        scores = np.asarray(people.scores, np.float64)
-        rows = _sound_rows(boxes, scores, people.stamp.width, people.stamp.height)
-        self.counts["boxes_dropped"] += len(boxes) - len(rows)
-        found = self._sound(APPEARANCE, people.features.get(APPEARANCE), len(boxes), "embeddings_refused")
-        vectors, quality = np.zeros((len(boxes), self._sizes.get(APPEARANCE, 0))), np.zeros(len(boxes))
-        if found is not None:
-            vectors[found.of], quality[found.of] = found.vectors, np.maximum(found.quality, 0.01)
-        return Detections(
-            boxes[rows],
-            np.minimum(np.maximum(scores[rows], 0.0), 1.0),
-            np.asarray(people.flow, np.float64)[rows],
-            vectors[rows],
-            quality[rows],
-            rows,
-        )
+        given = self._given(APPEARANCE, people.features.get(APPEARANCE), "embeddings_refused")
+        if given is None:
+            given = Given(np.empty(0, np.int64), np.empty((0, self._sizes.get(APPEARANCE, 0))), np.empty(0))
+        stamp, boxes = people.stamp, np.array(people.boxes, np.float64)
+        taken = _sound_people(
+            boxes, np.array(people.scores, np.float64), np.array(people.flow, np.float64), *given,
+            stamp.width, stamp.height,
+        )  # fmt: skip
+        found = Detections(*taken[:6])
+        self.counts["boxes_dropped"] += len(boxes) - len(found.rows)
+        self.counts["embeddings_refused"] += taken[6]
+        return found
 
     def others(self, people: People) -> dict[str, dict[int, tuple[Float64, float]]]:
         """By kind and row of the message, the sound vectors (length 1) of other kinds, and their quality."""
         said: dict[str, dict[int, tuple[Float64, float]]] = {}
         for kind in OTHERS:
             if kind in people.features:
-                found = self._sound(kind, people.features[kind], len(people.boxes), "features_refused")
-                if found is not None:
-                    said[kind] = {
-                        row: (vector, trust)
-                        for row, vector, trust in zip(
-                            found.of.tolist(), found.vectors, found.quality.tolist(), strict=True
-                        )
-                    }
+                given = self._given(kind, people.features[kind], "features_refused")
+                if given is not None:
+                    good = _sound_vectors(given.vectors, given.quality, given.of, len(people.boxes))
+                    self.counts["features_refused"] += len(good) - int(good.sum())
+                    of, trust = given.of[good].tolist(), np.minimum(given.quality[good], 1.0).tolist()
+                    if of:
+                        said[kind] = dict(zip(of, zip(given.vectors[good], trust, strict=True), strict=True))
         return said
 
-    def _sound(self, kind: str, features: Features | None, people: int, counter: str) -> Sound | None:
-        """Those that can be used; None where there are none."""
+    def _given(self, kind: str, features: Features | None, counter: str) -> Given | None:
+        """Those of the usual length; None where there are none."""
         if features is None or not len(features.of):
             return None
         vectors = np.array(features.vectors, np.float64)
-        quality = np.asarray(features.quality, np.float64)
-        of = np.asarray(features.of, np.int64)
-        good = np.zeros(len(of), bool)
         size = vectors.shape[1]
-        if size >= FEWEST_DIMENSIONS and size == self._sizes.setdefault(kind, size):
-            good = _sound_vectors(vectors, quality, of, people)
-        self.counts[counter] += int((~good).sum())
-        return Sound(of[good], vectors[good], np.minimum(quality[good], 1.0)) if good.any() else None
+        if size < FEWEST_DIMENSIONS or size != self._sizes.setdefault(kind, size):
+            self.counts[counter] += len(features.of)
+            return None
+        return Given(np.array(features.of, np.int64), vectors, np.array(features.quality, np.float64))
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restored`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, starmap
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
-from services.tracker.forest import Forest
-from services.tracker.kalman import VELOCITY, Float64, to_corners
+from services.tracker.forest import Forest, Generation
+from services.tracker.kalman import VELOCITY, Float64
 from services.tracker.leaves import CONFIRMED, DETECTION, LAST_NS, PARENT, SCORE, TREE, Int64
+from services.tracker.parameters import Parameters
 from services.tracker.smoothing import smooth
+from shared.messages import Float32
 
 SHARE = 0.25
 """Frames are settled in lots of this share of the delay, so that smoothing is not done for every frame."""
@@ -40,18 +43,60 @@ def traced(state: Float64, parent: Int64, first_row: Int64, leaves: Int64) -> tu
     return states, line, begins
 
 
+@compiled
+def lines(
+    state: Float64,
+    tags: Int64,
+    first_row: Int64,
+    leaves: Int64,
+    last_ns: Int64,
+    t_ns: Int64,
+    dt_s: Float64,
+    affines: Float64,
+    lot: int,
+    p: Parameters,
+) -> tuple[Int64, Int64, Float32, Float32, Float32, NDArray[np.bool_]]:
+    """The lines of N leaves, smoothed, in the first frames, one frame behind another: F rows in all.
+
+    state, tags, first_row, leaves: as `traced` takes them.  last_ns: (N,) when each was last seen.  t_ns,
+    dt_s, affines: (G,), (G,), (G, 2, 3) of the frames.  lot: so many frames.  Returns (lot + 1,) where each
+    frame's rows begin, and the parts of `Settled`, (F,) each.
+    """
+    states, line, begins = traced(state, tags[:, PARENT], first_row, leaves)
+    smooth(states, begins, dt_s, affines, p)
+    begin, most = np.zeros(lot + 1, np.int64), lot * len(leaves)
+    ids, observed = np.empty(most, np.int64), np.empty(most, np.bool_)
+    boxes, velocities = np.empty((most, 4), np.float32), np.empty((most, 2), np.float32)
+    scores = np.empty(most, np.float32)
+    count = 0
+    for g in range(lot):
+        for n in range(len(leaves)):
+            if line[g, n] < 0 or t_ns[g] > last_ns[n]:
+                continue
+            row, tag = states[g, n], tags[first_row[g] + line[g, n]]
+            for axis in range(2):
+                half = row[axis + 2] / 2
+                boxes[count, axis], boxes[count, axis + 2] = row[axis] - half, row[axis] + half
+                velocities[count, axis] = row[VELOCITY + axis]
+            ids[count], scores[count], observed[count] = tag[TREE], row[SCORE], tag[DETECTION] >= 0
+            count += 1
+        begin[g + 1] = count
+    return begin, ids, boxes, velocities, scores, observed
+
+
 class Settled(NamedTuple):
     """Who was where in one frame, N people.
 
-    ids: (N,) int64 the track trees.  boxes: (N, 4) float64 `x0, y0, x1, y1`.  velocities: (N, 2) pixels/s
-    of the centres.  scores: (N,) of the last detection.  observed: (N,) bool, False where a gap was filled.
+    ids: (N,) int64 the track trees.  boxes: (N, 4) float32 `x0, y0, x1, y1`.  velocities: (N, 2) float32
+    pixels/s of the centres.  scores: (N,) float32 of the last detection.  observed: (N,) bool, False where
+    a gap was filled.
     """
 
     t_ns: int
     ids: Int64
-    boxes: Float64
-    velocities: Float64
-    scores: Float64
+    boxes: Float32
+    velocities: Float32
+    scores: Float32
     observed: NDArray[np.bool_]
 
 
@@ -66,72 +111,64 @@ class Settler:
         self._delay_s = delay_s
         self._keep_ns = round((1 - SHARE) * delay_s * 1e9)
         self.done_ns: int | None = None
+        self._oldest_ns: int | None = None  # of the frames that are not settled
 
     def again(self, forest: Forest, done_ns: int | None = None) -> Settler:
         """The same for another forest, whose frames up to done_ns are settled."""
         settler = Settler(forest, self._delay_s)
         settler.done_ns = done_ns
+        settler._oldest_ns = next((each.t_ns for each in settler._left()), None)
         return settler
 
     def before(self, t_ns: int) -> list[Settled]:
         """What must not wait for the frame of t_ns."""
-        oldest_ns = self._oldest_ns()
-        late = oldest_ns is not None and (t_ns - oldest_ns) * 1e-9 > self._delay_s
-        return self._settle(t_ns - self._keep_ns) if late else []
+        return self._settle(t_ns - self._keep_ns) if self._late(t_ns) else []
 
     def after(self, t_ns: int, dt_s: float) -> list[Settled]:
         """What must not wait for another frame, dt_s behind that of t_ns, which has been taken in."""
-        oldest_ns = self._oldest_ns()
-        late = oldest_ns is not None and (t_ns - oldest_ns) * 1e-9 + dt_s > self._delay_s
-        return self._settle(t_ns - self._keep_ns) if late else []
+        if self._oldest_ns is None:
+            self._oldest_ns = t_ns
+        return self._settle(t_ns - self._keep_ns) if self._late(t_ns, dt_s) else []
 
     def flush(self) -> list[Settled]:
         """All that is left, at the end of the stream."""
         return self._settle(None) if self._delay_s > 0 else []
 
-    def _oldest_ns(self) -> int | None:
-        if self._delay_s <= 0:
-            return None
-        times = (each.t_ns for each in self._forest.past)
-        return next((t_ns for t_ns in times if self.done_ns is None or t_ns > self.done_ns), None)
+    def _late(self, t_ns: int, more_s: float = 0.0) -> bool:
+        oldest_ns = self._oldest_ns
+        if self._delay_s <= 0 or oldest_ns is None:
+            return False
+        return (t_ns - oldest_ns) * 1e-9 + more_s > self._delay_s
+
+    def _left(self) -> list[Generation]:
+        """The frames that are not settled."""
+        done_ns = self.done_ns
+        return [each for each in self._forest.past if done_ns is None or each.t_ns > done_ns]
 
     def _settle(self, until_ns: int | None) -> list[Settled]:
-        past = list(self._forest.past)
-        first = next(
-            (g for g, each in enumerate(past) if self.done_ns is None or each.t_ns > self.done_ns), None
-        )
-        if first is None:
+        left = self._left()
+        lot = sum(until_ns is None or each.t_ns <= until_ns for each in left)
+        self._oldest_ns = left[lot].t_ns if lot < len(left) else None
+        if not lot:
             return []
-        past = past[first:]
+        self.done_ns = left[lot - 1].t_ns
+        tags = self._forest.leaves.tags
         leaves = self._forest.believed
-        leaves = leaves[self._forest.leaves.tags[leaves, CONFIRMED] != 0]
-        first_row = np.cumsum([0, *(len(each.state) for each in past)])
-        states, line, begins = traced(
-            np.concatenate([each.state for each in past]),
-            np.concatenate([each.tags[:, PARENT] for each in past]),
-            first_row,
+        leaves = leaves[tags[leaves, CONFIRMED] != 0]
+        begin, ids, boxes, velocities, scores, observed = lines(
+            np.concatenate([each.state for each in left]),
+            np.concatenate([each.tags for each in left]),
+            np.cumsum([0, *(len(each.state) for each in left)]),
             leaves,
+            tags[leaves, LAST_NS],
+            np.array([each.t_ns for each in left]),
+            np.array([each.dt_s for each in left]),
+            np.stack([each.affine for each in left]),
+            lot,
+            self._forest.parameters,
         )
-        dt_s = np.array([each.dt_s for each in past])
-        affines = np.array([each.affine for each in past]).reshape(-1, 2, 3)
-        smooth(states, begins, dt_s, affines, self._forest.parameters)
-        last_ns = self._forest.leaves.tags[leaves, LAST_NS]
-        out = []
-        for g, each in enumerate(past):
-            if until_ns is not None and each.t_ns > until_ns:
-                break
-            there = (line[g] >= 0) & (each.t_ns <= last_ns)
-            tags = each.tags[line[g, there]]
-            state = states[g, there]
-            out.append(
-                Settled(
-                    each.t_ns,
-                    tags[:, TREE],
-                    to_corners(state[:, :4]),
-                    state[:, VELOCITY : VELOCITY + 2],
-                    state[:, SCORE],
-                    tags[:, DETECTION] >= 0,
-                )
-            )
-            self.done_ns = each.t_ns
-        return out
+        parts = starmap(slice, pairwise(begin.tolist()))
+        return [
+            Settled(each.t_ns, ids[part], boxes[part], velocities[part], scores[part], observed[part])
+            for each, part in zip(left[:lot], parts, strict=True)
+        ]
