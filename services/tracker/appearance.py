@@ -20,6 +20,45 @@ def normalised(vectors: NDArray[Real]) -> NDArray[Real]:
     return np.asarray(vectors / np.maximum(length, 1e-12), vectors.dtype)
 
 
+@compiled
+def blended(
+    total: Float64, recent: Float64, vector: Float64, quality: float, smoothing: float
+) -> tuple[Float64, Float64]:
+    """The sum of embeddings and the smoothed one, (D,) each, with another one of this quality.
+
+    smoothing: share of the old that one of full quality leaves in the smoothed one.
+    """
+    size = len(vector)
+    new_total, new_recent, squares = np.empty(size), np.empty(size), 0.0
+    keep = 1.0 - (1.0 - smoothing) * quality
+    for d in range(size):
+        new_total[d] = total[d] + vector[d] * quality
+        new_recent[d] = keep * recent[d] + (1.0 - keep) * vector[d]
+        squares += new_recent[d] * new_recent[d]
+    new_recent /= max(math.sqrt(squares), 1e-12)
+    return new_total, new_recent
+
+
+@compiled
+def likened(recent: Float64, vectors: Float64) -> tuple[Float64, float, float]:
+    """(K,) cosines of K people's embeddings with their new ones, and two sums over others' new ones.
+
+    recent, vectors: (K, D) of length 1.  The sums are that of the cosines and that of their squares.
+    """
+    own, total, squares = np.empty(len(recent)), 0.0, 0.0
+    for a in range(len(recent)):
+        for b in range(len(recent)):
+            cosine = 0.0
+            for d in range(recent.shape[1]):
+                cosine += recent[a, d] * vectors[b, d]
+            if a == b:
+                own[a] = cosine
+            else:
+                total += cosine
+                squares += cosine * cosine
+    return own, total, squares
+
+
 class Spread:
     """A running mean and standard deviation that begins with a prior worth `weight` samples."""
 
@@ -40,9 +79,13 @@ class Spread:
 
     def add(self, values: Float64, weight: float = 1.0) -> None:
         """Learn from values, each worth `weight` samples."""
-        self._n += weight * values.size
-        self._sum += weight * float(values.sum())
-        self._squares += weight * float((values * values).sum())
+        self.add_sums(weight * values.size, weight * float(values.sum()), weight * float((values**2).sum()))
+
+    def add_sums(self, count: float, total: float, squares: float) -> None:
+        """Learn from so many samples by their sum and that of their squares."""
+        self._n += count
+        self._sum += total
+        self._squares += squares
 
     def state(self) -> list[float]:
         """Plain numbers for `restored`."""

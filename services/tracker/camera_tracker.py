@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.advance import Evidence
-from services.tracker.appearance import Similarity, Spread
+from services.tracker.appearance import Similarity, Spread, likened
 from services.tracker.calibration import Calibration
 from services.tracker.compiled import compiled
 from services.tracker.forest import Forest
@@ -202,27 +203,24 @@ class CameraTracker:
 
         What is learned is what the cosines of one person, and of two people seen at once, are like here.
         """
-        columns = self.columns()
-        of_tracks = columns[columns >= 0]
-        if not detections.quality[of_tracks].any():
+        columns, quality_of = self.columns(), np.append(detections.quality, 0.0)
+        fresh = np.flatnonzero(quality_of[columns]).tolist()  # who has no detection takes the last
+        if not fresh:
             return
-        quality_of, columns = detections.quality.tolist(), columns.tolist()
-        fresh = [i for i, column in enumerate(columns) if column >= 0 and quality_of[column] > 0]
-        known = [i for i in fresh if self.tracks[i].recent is not None]
-        ratios: dict[int, float] = {}
+        news = [(self.tracks[i], int(columns[i])) for i in fresh]
+        known = [(track.recent, column) for track, column in news if track.recent is not None]
+        ratios: Iterator[float] = iter(())
         if known:
-            recent = np.array([self.tracks[i].recent for i in known])
-            cosines = recent @ detections.vectors[[columns[i] for i in known]].T
-            own = cosines.diagonal().copy()
-            ratios = dict(zip(known, self.similarity.ratio(own).tolist(), strict=True))
+            recent, new = zip(*known, strict=True)
+            own, total, squares = likened(np.array(recent), detections.vectors[list(new)])
+            ratios = iter(self.similarity.ratio(own).tolist())
             self.similarity.same.add(own)
-            if len(known) > 1:
-                self.similarity.different.add(cosines[~np.eye(len(known), dtype=bool)], 0.5)
-        for i in fresh:
-            column = columns[i]
-            quality = quality_of[column]
-            ratio = ratios.get(i, 0.0) * quality
-            self.tracks[i].question(detections.vectors[column], quality, ratio, self.t_ns or 0)
+            count = len(known) * (len(known) - 1)
+            self.similarity.different.add_sums(0.5 * count, 0.5 * total, 0.5 * squares)
+        for track, column in news:
+            quality = float(quality_of[column])
+            ratio = 0.0 if track.recent is None else next(ratios) * quality
+            track.question(detections.vectors[column].copy(), quality, ratio, self.t_ns or 0)
 
     def _cut(self, detections: Detections, t_ns: int, next_id: int) -> list[Track]:
         """New tracks for those under which the person has changed."""

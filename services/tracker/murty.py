@@ -102,19 +102,17 @@ def solve(cost: Float64, without: Float64, column_of: Int64, u: Float64, v: Floa
 
 
 @compiled
-def _loss(cost: Float64, without: Float64, columns: Int64, u: Float64, v: Float64, row: int) -> float:
-    """The least by which the total can grow when a row must not have what it has, by the dual prices."""
+def _loss(cost: Float64, without: Float64, column: int, u: Float64, v: Float64) -> float:
+    """The least by which the total can grow when the first row must not have its column, by the prices."""
     n, m = cost.shape
-    own = columns[row]
-    least = np.inf if own < 0 else without[row] - u[row]
+    least = np.inf if column < 0 else without[0] - u[0]
     for j in range(m):
-        if j != own:
-            least = min(least, cost[row, j] - u[row] - v[j])
-    if own >= 0:
-        other = -v[own]
-        for i in range(n):
-            if i != row:
-                other = min(other, cost[i, own] - u[i] - v[own])
+        if j != column:
+            least = min(least, cost[0, j] - u[0] - v[j])
+    if column >= 0:
+        other = -v[column]
+        for i in range(1, n):
+            other = min(other, cost[i, column] - u[i] - v[column])
         least += max(other, 0.0)
     return least
 
@@ -130,33 +128,27 @@ def _gather(cost: Float64, without: Float64, rows: Int64, n: int, part: Float64,
 
 @compiled
 def _fix(part: Float64, free: Float64, n: int, row: int, column: int) -> float:
-    """Leave a row only what it has, and that to no other row; returns what it costs."""
-    own: float = free[row] if column < 0 else part[row, column]
-    for j in range(part.shape[1]):
-        if j != column:
-            part[row, j] = np.inf
-    if column >= 0:
-        free[row] = np.inf
-        for i in range(n):
-            if i != row:
-                part[i, column] = np.inf
-    return own
+    """Leave a row's column to none of the rows behind it; returns what the row costs."""
+    if column < 0:
+        return float(free[row])
+    for i in range(row + 1, n):
+        part[i, column] = np.inf
+    return float(part[row, column])
 
 
 @compiled
-def _rank(total: Float64, among: NDArray[np.bool_], count: int, rank: int) -> float:
-    """The rank-th lowest of the totals that are among those wanted, infinite where there are fewer."""
-    for i in range(count):
-        if among[i]:
-            not_above = 0
-            below = 0
-            for other in range(count):
-                if among[other]:
-                    not_above += total[other] <= total[i]
-                    below += total[other] < total[i]
-            if below < rank <= not_above:
-                return float(total[i])
-    return np.inf
+def _queue(waiting: Int64, first: int, last: int, total: Float64, node: int) -> None:
+    """Put a node among waiting[first:last], lowest total first, behind those with the same."""
+    while last > first and total[waiting[last - 1]] > total[node]:
+        waiting[last] = waiting[last - 1]
+        last -= 1
+    waiting[last] = node
+
+
+@compiled
+def _rank(waiting: Int64, first: int, last: int, total: Float64, rank: int) -> float:
+    """The rank-th lowest total of waiting[first:last], infinite where there are fewer."""
+    return float(total[waiting[first + rank - 1]]) if first + rank <= last else np.inf
 
 
 @compiled
@@ -181,7 +173,7 @@ def k_best(
     column_of = np.empty((room, most), np.int64)
     banned = np.empty((room, m + 1), np.bool_)  # what the row behind them must not have; the last: nothing
     us, vs = np.empty((room, most)), np.empty((room, m))
-    open_ = np.zeros(room, np.bool_)
+    waiting = np.empty(room, np.int64)  # nodes, lowest total first; those before `results` are found
     part, free = np.empty((most, m)), np.empty(most)
     count = 0
     for q in range(problems):
@@ -189,20 +181,16 @@ def k_best(
         _gather(cost, without, members[q], n, part, free)
         value = bases[q] + solve(part[:n], free[:n], column_of[count, :n], us[count, :n], vs[count])
         if value < np.inf:
-            problem_of[count], total[count], open_[count] = q, value, True
+            problem_of[count], total[count] = q, value
             banned[count] = False
+            _queue(waiting, 0, count, total, count)
             count += 1
-    found = np.empty(k, np.int64)
     results = 0
-    while results < k:
-        node, low = -1, np.inf
-        for i in range(count):
-            if open_[i] and total[i] < low:
-                node, low = i, total[i]
-        if node < 0 or (results and low > total[found[0]] + margin):
+    while results < min(k, count):
+        node = waiting[results]
+        low = total[node]
+        if low > total[waiting[0]] + margin:
             break
-        open_[node] = False
-        found[results] = node
         results += 1
         if results == k:
             break
@@ -210,7 +198,8 @@ def k_best(
         _gather(cost, without, members[q], n, part, free)
         prefix = bases[q]
         # Only what is better than the results that are sure to come is worth solving.
-        limit = min(total[found[0]] + margin, _rank(total, open_, count, k - results))
+        most_total = total[waiting[0]] + margin
+        limit = min(most_total, _rank(waiting, results, count, total, k - results))
         for i in range(n):
             column = column_of[node, i]
             if i < first:
@@ -222,9 +211,7 @@ def k_best(
                         part[i, j] = np.inf
                 if banned[node, m]:
                     free[i] = np.inf
-            loss = _loss(
-                part[first:n], free[first:n], column_of[node, first:n], us[node, first:n], vs[node], i - first
-            )
+            loss = _loss(part[i:n], free[i:n], column, us[node, i:n], vs[node])
             if low + loss <= limit:
                 own = free[i] if column < 0 else part[i, column]
                 if column < 0:
@@ -233,14 +220,15 @@ def k_best(
                     part[i, column] = np.inf
                 value = prefix + solve(part[i:n], free[i:n], column_of[count, i:n], us[count, i:n], vs[count])
                 if value <= limit:
-                    problem_of[count], total[count], fixed[count], open_[count] = q, value, i, True
+                    problem_of[count], total[count], fixed[count] = q, value, i
+                    _queue(waiting, results, count, total, count)
                     for other in range(i):
                         column_of[count, other] = column_of[node, other]
                     for j in range(m + 1):
                         banned[count, j] = i == first and banned[node, j]
                     banned[count, column if column >= 0 else m] = True
                     count += 1
-                    limit = min(limit, _rank(total, open_, count, k - results))
+                    limit = min(most_total, _rank(waiting, results, count, total, k - results))
                 if column < 0:
                     free[i] = own
                 else:
@@ -249,7 +237,7 @@ def k_best(
     problems_found, columns_found = np.empty(results, np.int64), np.full((results, most), -1, np.int64)
     totals_found = np.empty(results)
     for i in range(results):
-        node = found[i]
+        node = waiting[i]
         problems_found[i], totals_found[i] = problem_of[node], total[node]
         for row in range(sizes[problem_of[node]]):
             columns_found[i, row] = column_of[node, row]

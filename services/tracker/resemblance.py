@@ -10,6 +10,7 @@ the cosines of two different people are like is learned all the time from people
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -161,12 +162,43 @@ def soft_cosines(
     return out
 
 
-class Seen(NamedTuple):
-    """rows: (K,) of tracks of which anything is known.  means: (K, D) their vectors.  quality: (K,)."""
+@compiled
+def centred(
+    totals: Float64, quality: Float64, at: NDArray[np.int64], sums: Float64, counts: Float64, centre: bool
+) -> tuple[Float32, Float64]:
+    """(K, D) of length 1, K tracks' looks without the means of their cameras; (C + 1, D) those means.
 
-    rows: NDArray[np.int64]
-    means: Float64
-    quality: Float64
+    totals, quality: (K, D), (K,) sums of embeddings weighted by their qualities, and of these.  at: (K,)
+    which camera.  sums, counts: (C, D), (C,) of the means of the tracks that each camera has seen before.
+    centre: whether they are taken out at all; each is drawn towards that of all cameras.
+    """
+    size = totals.shape[1]
+    means = np.zeros((len(sums) + 1, size))
+    if centre:
+        overall, weight = np.zeros(size), CENTRE_WEIGHT
+        for c in range(len(sums)):
+            means[c], overall, weight = sums[c], overall + sums[c], weight + counts[c]
+        counts = counts.copy()
+        for k in range(len(totals)):
+            c = at[k]
+            counts[c] += 1.0
+            weight += 1.0
+            for d in range(size):
+                value = totals[k, d] / quality[k]
+                means[c, d] += value
+                overall[d] += value
+        overall /= weight
+        for c in range(len(sums)):
+            means[c] = (means[c] + CENTRE_WEIGHT * overall) / (counts[c] + CENTRE_WEIGHT)
+    own = np.empty((len(totals), size), np.float32)
+    for k in range(len(totals)):
+        squares = 0.0
+        for d in range(size):
+            value = totals[k, d] / quality[k] - means[at[k], d]
+            own[k, d] = value
+            squares += value * value
+        own[k] /= np.float32(max(math.sqrt(squares), 1e-12))
+    return own, means
 
 
 class Centres(NamedTuple):
@@ -232,28 +264,16 @@ class Resemblance:
         The row of a track stands for what its identity has looked like up to it.
         """
         n, t = len(tracks), len(tails)
-        seen = self._seen(tracks)
-        if not len(seen.rows):
+        kind = self.kind.name
+        said = [(row, it) for row, track in enumerate(tracks) if (it := track.feature(kind)) is not None]
+        if not said:
             return None
-        size = seen.means.shape[1]
-        centres = self._centre(tracks, seen)
-        own, weight = np.zeros((n, size), np.float32), np.zeros(n)
-        own[seen.rows] = normalised(
-            seen.means - centres.of([tracks[row].camera for row in seen.rows.tolist()])
-        )
-        weight[seen.rows] = np.minimum(seen.quality, MAX_TRACK_WEIGHT)
-        prototypes = [
-            (row, camera, share, total)
-            for row, person in enumerate(tails)
-            for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
-            for total, share in known
-        ]
-        vectors, weights = np.zeros((0, size), np.float32), np.zeros(0)
-        owners = np.zeros(0, np.int64)
-        if prototypes:
-            rows, cameras, shares, totals = zip(*prototypes, strict=True)
-            owners, weights = np.array(rows, np.int64), np.array(shares)
-            vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras)).astype(np.float32)
+        seen = np.array([row for row, _ in said])
+        totals, quality = np.array([it[0] for _, it in said]), np.array([it[1] for _, it in said])
+        own, weight = np.zeros((n, totals.shape[1]), np.float32), np.zeros(n)
+        own[seen], centres = self._centred([tracks[row].camera for row, _ in said], totals, quality)
+        weight[seen] = np.minimum(quality, MAX_TRACK_WEIGHT)
+        owners, vectors, weights = self._prototypes(tails, centres)
         identities = {person.identity: row for row, person in enumerate(tails)}
         slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
         undecided = np.array([not track.identity for track in tracks])
@@ -283,31 +303,32 @@ class Resemblance:
         resemblance._centres = {camera: (total, n) for camera, total, n in state}
         return resemblance
 
-    def _seen(self, tracks: list[Track]) -> Seen:
-        """What each track looks like of which anything is known."""
-        kind = self.kind.name
-        known = [(row, it) for row, track in enumerate(tracks) if (it := track.feature(kind)) is not None]
-        rows = np.array([row for row, _ in known], np.int64)
-        quality = np.array([weight for _, (_, weight) in known])
-        totals = np.array([total for _, (total, _) in known])
-        return Seen(rows, totals / quality[:, None] if known else totals, quality)
-
-    def _centre(self, tracks: list[Track], seen: Seen) -> Centres:
-        """The mean of each camera's people, drawn towards that of all cameras."""
-        size = seen.means.shape[1]
-        if not self.kind.centred:
-            return Centres({}, np.zeros((1, size)))
+    def _centred(self, cameras: list[int], totals: Float64, quality: Float64) -> tuple[Float32, Centres]:
+        """What `centred` gives of tracks in these cameras."""
         place = {camera: number for number, camera in enumerate(self._centres)}
-        at = np.array([place.setdefault(tracks[row].camera, len(place)) for row in seen.rows.tolist()])
-        sums, count = np.zeros((len(place), size)), np.bincount(at, minlength=len(place)).astype(np.float64)
-        for number, (total, n) in enumerate(self._centres.values()):
-            sums[number], count[number] = total, count[number] + n
-        order = np.argsort(at, kind="stable")
-        present, starts = np.unique(at[order], return_index=True)
-        sums[present] += np.add.reduceat(seen.means[order], starts)
-        overall = sums.sum(axis=0) / (count.sum() + CENTRE_WEIGHT)
-        means = (sums + CENTRE_WEIGHT * overall) / (count + CENTRE_WEIGHT)[:, None]
-        return Centres(place, np.concatenate([means, np.zeros((1, size))]))
+        at = np.array([place.setdefault(camera, len(place)) for camera in cameras])
+        sums, counts = np.zeros((len(place), totals.shape[1])), np.zeros(len(place))
+        for number, (total, count) in enumerate(self._centres.values()):
+            sums[number], counts[number] = total, count
+        own, means = centred(totals, quality, at, sums, counts, self.kind.centred)
+        return own, Centres(place, means)
+
+    def _prototypes(
+        self, tails: list[TrackedPerson], centres: Centres
+    ) -> tuple[NDArray[np.int64], Float32, Float64]:
+        """Of settled people: (P,) whose, (P, D) what each looks like, (P,) weights."""
+        found = [
+            (row, camera, share, total)
+            for row, person in enumerate(tails)
+            for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
+            for total, share in known
+        ]
+        if not found:
+            return np.zeros(0, np.int64), np.zeros((0, centres.means.shape[1]), np.float32), np.zeros(0)
+        rows, cameras, shares, totals = zip(*found, strict=True)
+        weights = np.array(shares)
+        vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras))
+        return np.array(rows, np.int64), vectors.astype(np.float32), weights
 
     def _similarity(self, tracks: list[Track], own: Float32, known: NDArray[np.bool_]) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""

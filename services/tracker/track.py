@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from services.tracker.appearance import blended
 from services.tracker.kalman import Float64
 from services.tracker.reason import Reason
 
@@ -76,7 +77,7 @@ class Track:
         self.open = True
         self.identity = 0
         self.way = array("d")
-        self.here: tuple[float, ...] = ()
+        self.here: list[float] = []
         self.total: Float64 | None = None
         self.recent: Float64 | None = None
         self.weight = 0.0
@@ -99,20 +100,17 @@ class Track:
         seen_ns.append(t_ns)
         t_s, way = t_ns * 1e-9, self.way
         if self.here and (not way or t_s - way[-POINT] >= SAMPLE_S):
-            way.extend(self.here)
+            way.fromlist(self.here)
             if len(way) >= MAX_SAMPLES * POINT:
                 self.way = array("d", np.frombuffer(way.tobytes()).reshape(-1, POINT)[::2].tobytes())
-        self.here = (t_s, *point)
+        self.here = [t_s, *point]
 
     def embed(self, vector: Float64, quality: float, t_ns: int = 0) -> None:
         """Another embedding of this person, seen at t_ns."""
         if self.total is None or self.recent is None:
             self.total, self.recent = vector * quality, vector.copy()
         else:
-            self.total = self.total + vector * quality
-            keep = 1 - (1 - SMOOTHING) * quality
-            recent = keep * self.recent + (1 - keep) * vector
-            self.recent = recent / max(float(np.linalg.norm(recent)), 1e-12)
+            self.total, self.recent = blended(self.total, self.recent, vector, quality, SMOOTHING)
         self.weight += quality
         self.count += 1
         while self.fresh and (t_ns - self.fresh[0][0]) * 1e-9 > FRESH_S:
@@ -166,7 +164,7 @@ class Track:
         return np.frombuffer(self.way + array("d", self.here)).reshape(-1, POINT)
 
     def _walked(self, points: Float64) -> None:
-        self.way, self.here = array("d", points[:-1].tobytes()), tuple(points[-1].tolist())
+        self.way, self.here = array("d", points[:-1].tobytes()), points[-1].tolist()
 
     @property
     def foot(self) -> tuple[float, float]:
@@ -223,5 +221,5 @@ class Track:
         track.doubtful = [(vector, quality, t_ns) for vector, quality, t_ns in track.doubtful]
         track.fresh = [(t_ns, vector, quality) for t_ns, vector, quality in track.fresh]
         track.others = {kind: (total, weight) for kind, (total, weight) in track.others.items()}
-        track.way, track.here = array("d", track.way.tobytes()), tuple(track.here)
+        track.way, track.here = array("d", track.way.tobytes()), list(track.here)
         return track

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
-from services.tracker.track import Track
+from services.tracker.track import POINT, Track
 
 DOOR = 0.35
 """A track that ends with its feet nearer to the side than this many heights has left."""
@@ -68,10 +69,12 @@ class Ways:
     @classmethod
     def of(cls, tracks: list[Track], sizes_px: Mapping[int, tuple[int, int]]) -> Ways:
         """The ways of these tracks; sizes_px: width and height of each camera's picture."""
-        ways = [track.points() for track in tracks]
-        lengths = np.array([len(way) for way in ways])
-        flat = np.concatenate(ways)
-        start = np.concatenate([[0], np.cumsum(lengths)])
+        numbers, ends = array("d"), [0]
+        for track in tracks:
+            numbers.extend(track.way)
+            numbers.fromlist(track.here)
+            ends.append(len(numbers) // POINT)
+        flat, start = np.frombuffer(numbers).reshape(-1, POINT), np.array(ends)
         zero_s = float(flat[:, 0].min())
         return cls(
             camera=np.array([track.camera for track in tracks], np.int64),
