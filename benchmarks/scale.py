@@ -32,6 +32,7 @@ from services.tracker.core import TrackerCore
 from services.tracker.state import pack
 from services.tracker.warming import warm
 from shared.config import Config
+from shared.heap import keep_freed_memory
 from shared.messages import Tracks
 
 PARTS = ("load", "people", "day")
@@ -90,7 +91,7 @@ class Hour:
 class Fed:
     """A tracker being fed, and what each frame cost.  spent_ms: CPU milliseconds a frame.
 
-    Its loops are compiled before, as the service does at its start.
+    Its loops are compiled before, and freed memory is kept, as the service does at its start.
     """
 
     simulation: Simulation
@@ -98,6 +99,7 @@ class Fed:
     spent_ms: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        keep_freed_memory()
         warm()
 
     def run(self, seconds: float) -> Iterator[tuple[Tracks, Truth]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from services.tracker.camera_motion import shake
 from services.tracker.compiled import compiled
-from services.tracker.hypothesis import compact, expand, grow, prune
+from services.tracker.hypothesis import compact, expand, grow, prune, remembered
 from services.tracker.kalman import Float64, predict, to_centres, warp
 from services.tracker.leaves import Int64, Leaves
 from services.tracker.likelihood import covered, miss_costs, newcomers, pair_costs
@@ -115,20 +115,18 @@ def advance(
     parents, columns, costs = expand(
         cost, miss, hypotheses.members, hypotheses.sizes, hypotheses.costs, shown, p
     )
-    new_state, new_tags, new_looks, members, sizes, tree, doubled = grow(
-        state, tags, leaves.looks, hypotheses.members, hypotheses.sizes, parents, columns,
+    new_state, new_tags, members, sizes, tree, doubled = grow(
+        state, tags, hypotheses.members, hypotheses.sizes, parents, columns,
         evidence.boxes, centres, noise, sigma, evidence.scores, evidence.belief,
-        strong, evidence.flow, evidence.vectors, evidence.quality,
-        t_ns, dt_s, width, height, max(age_s, memory_s), tree, p,
+        strong, evidence.flow, t_ns, dt_s, width, height, max(age_s, memory_s), tree, p,
     )  # fmt: skip
     # That somebody new is where somebody is already is one event, however fast frames repeat it.
     costs = costs + (1.0 - share) * p.double * doubled
     kept, place, parted = prune(new_tags, members, sizes, costs, parents, hypotheses.parted, shown, t_ns, p)
     before = parents[kept[place]]
     since_ns = -1 if before == shown else hypotheses.parted[before, shown]
-    new_state, new_tags, new_looks, members, sizes = compact(
-        new_state, new_tags, new_looks, members, sizes, kept
-    )
+    new_state, new_tags, members, sizes = compact(new_state, new_tags, members, sizes, kept)
+    new_looks = remembered(new_tags, leaves.looks, evidence.vectors, evidence.quality)
     costs = costs[kept]
     return (
         new_state, new_tags, new_looks, members, sizes, costs - costs.min(), parted, np.array([place]), tree,

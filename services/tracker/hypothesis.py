@@ -123,7 +123,6 @@ def _is_double(leaf: int, state: Float64, tags: Int64, leaves: Int64, overlap: f
 def grow(
     state: Float64,
     tags: Int64,
-    looks: Float64,
     members: Int64,
     sizes: Int64,
     parents: Int64,
@@ -136,8 +135,6 @@ def grow(
     belief: Float64,
     strong: NDArray[np.bool_],
     flow: Float64,
-    vectors: Float64,
-    quality: Float64,
     t_ns: int,
     dt_s: float,
     width: float,
@@ -145,7 +142,7 @@ def grow(
     age_s: float,
     tree: int,
     p: Parameters,
-) -> tuple[Float64, Int64, Float64, Int64, Int64, int, Int64]:
+) -> tuple[Float64, Int64, Int64, Int64, int, Int64]:
     """The leaves and hypotheses after a frame: everybody continued, begun and ended as assigned.
 
     state, tags, looks: the leaves, predicted to this frame.  parents, columns: as `expand` gives.  tree:
@@ -196,7 +193,6 @@ def grow(
         new_sizes[h] = size
     new_state = np.empty((count, WIDTH))
     new_tags = np.empty((count, TAGS), np.int64)
-    new_looks = np.zeros((count, looks.shape[1]))
     fresh = np.zeros(count, np.bool_)
     share = 1.0 - np.exp(-dt_s / p.correlation_s)
     for leaf in range(count):
@@ -212,8 +208,6 @@ def grow(
                 row[d] = state[parent, d]
             for d in range(TAGS):
                 tag[d] = tags[parent, d]
-            for d in range(looks.shape[1]):
-                new_looks[leaf, d] = looks[parent, d]
             if j >= 0:
                 update(row, centres[j], noise[j], sigma, p.surprise)
         tag[PARENT], tag[DETECTION] = parent, j
@@ -231,23 +225,13 @@ def grow(
             fresh[leaf] = True
         if dt_s > 0.0 and np.isfinite(flow[j, 0]) and np.isfinite(flow[j, 1]):
             update_velocity(row, flow[j, 0] / dt_s, flow[j, 1] / dt_s, p)
-        if quality[j] > 0.0:
-            look = new_looks[leaf]
-            keep = 1.0 - (1.0 - SMOOTHING) * quality[j] if tag[KNOWN] else 0.0
-            length = 0.0
-            for d in range(len(look)):
-                look[d] = keep * look[d] + (1.0 - keep) * vectors[j, d]
-                length += look[d] * look[d]
-            for d in range(len(look)):
-                look[d] /= max(np.sqrt(length), 1e-12)
-            tag[KNOWN] = 1
     doubled = np.zeros(k, np.int64)
     for h in range(k):
         for i in range(new_sizes[h]):
             leaf = new_members[h, i]
             if fresh[leaf] and _is_double(leaf, new_state, new_tags, new_members[h, : new_sizes[h]], p.twin):
                 doubled[h] += 1
-    return new_state, new_tags, new_looks, new_members, new_sizes, tree, doubled
+    return new_state, new_tags, new_members, new_sizes, tree, doubled
 
 
 @compiled
@@ -326,8 +310,8 @@ def prune(
 
 @compiled
 def compact(
-    state: Float64, tags: Int64, looks: Float64, members: Int64, sizes: Int64, kept: Int64
-) -> tuple[Float64, Int64, Float64, Int64, Int64]:
+    state: Float64, tags: Int64, members: Int64, sizes: Int64, kept: Int64
+) -> tuple[Float64, Int64, Int64, Int64]:
     """Only the hypotheses `kept` and the leaves they are made of."""
     most = 0
     for h in kept:
@@ -348,12 +332,36 @@ def compact(
                 count += 1
             new_members[a, i] = place[leaf]
     new_state, new_tags = np.empty((count, WIDTH)), np.empty((count, TAGS), np.int64)
-    new_looks = np.empty((count, looks.shape[1]))
     for leaf in range(count):
         for d in range(WIDTH):
             new_state[leaf, d] = state[rows[leaf], d]
         for d in range(TAGS):
             new_tags[leaf, d] = tags[rows[leaf], d]
-        for d in range(looks.shape[1]):
-            new_looks[leaf, d] = looks[rows[leaf], d]
-    return new_state, new_tags, new_looks, new_members, new_sizes
+    return new_state, new_tags, new_members, new_sizes
+
+
+@compiled
+def remembered(tags: Int64, looks: Float64, vectors: Float64, quality: Float64) -> Float64:
+    """(L, D) the smoothed embeddings of the leaves after a frame, whose tags say then that they are known.
+
+    looks: those of the leaves before.  vectors, quality: (M, D), (M,) of the detections.
+    """
+    size = looks.shape[1]
+    out = np.zeros((len(tags), size))
+    for leaf in range(len(tags)):
+        tag, look = tags[leaf], out[leaf]
+        parent, j = tag[PARENT], tag[DETECTION]
+        if parent >= 0:
+            for d in range(size):
+                look[d] = looks[parent, d]
+        if j < 0 or quality[j] <= 0.0:
+            continue
+        keep = 1.0 - (1.0 - SMOOTHING) * quality[j] if tag[KNOWN] else 0.0
+        length = 0.0
+        for d in range(size):
+            look[d] = keep * look[d] + (1.0 - keep) * vectors[j, d]
+            length += look[d] * look[d]
+        for d in range(size):
+            look[d] /= max(np.sqrt(length), 1e-12)
+        tag[KNOWN] = 1
+    return out
