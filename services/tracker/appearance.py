@@ -40,23 +40,26 @@ def blended(
 
 
 @compiled
-def likened(recent: Float64, vectors: Float64) -> tuple[Float64, float, float]:
-    """(K,) cosines of K people's embeddings with their new ones, and two sums over others' new ones.
+def likened(
+    recent: Float64, vectors: Float64, rows: NDArray[np.int64]
+) -> tuple[Float64, tuple[float, float, float, float]]:
+    """(K,) cosines of K people's embeddings with their new ones, and four sums.
 
-    recent, vectors: (K, D) of length 1.  The sums are that of the cosines and that of their squares.
+    recent: (K, D), vectors: (M, D) of length 1.  rows: (K,) each one's own new one.  The sums are those of
+    these cosines and of their squares, and of the cosines with the new ones of the K - 1 others.
     """
-    own, total, squares = np.empty(len(recent)), 0.0, 0.0
+    own, same, other = np.empty(len(recent)), np.zeros(2), np.zeros(2)
     for a in range(len(recent)):
         for b in range(len(recent)):
             cosine = 0.0
             for d in range(recent.shape[1]):
-                cosine += recent[a, d] * vectors[b, d]
+                cosine += recent[a, d] * vectors[rows[b], d]
             if a == b:
                 own[a] = cosine
-            else:
-                total += cosine
-                squares += cosine * cosine
-    return own, total, squares
+            sums = same if a == b else other
+            sums[0] += cosine
+            sums[1] += cosine * cosine
+    return own, (same[0], same[1], other[0], other[1])
 
 
 class Spread:
@@ -136,6 +139,12 @@ class Similarity:
         same, different = self.same, self.different
         apart = (same.mean, same.deviation), (different.mean, different.deviation)
         return log_ratios(cosine.ravel(), *apart, self.BOUND).reshape(cosine.shape)
+
+    def learn(self, count: int, sums: tuple[float, float, float, float]) -> None:
+        """Learn from what `likened` gives of so many people."""
+        same, same_squares, other, other_squares = sums
+        self.same.add_sums(count, same, same_squares)
+        self.different.add_sums(0.5 * count * (count - 1), 0.5 * other, 0.5 * other_squares)
 
     def state(self) -> Any:
         """Plain numbers for `restored`."""

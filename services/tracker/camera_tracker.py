@@ -55,8 +55,9 @@ class Detections:
 class CameraTracker:
     """The tracks of one camera: those of the hypothesis that is believed now.
 
-    tracks: the confirmed tracks, `rows[i]` being the leaf of `tracks[i]`.  vanished: tracks that the last
-    frame has shown to be nobody of their own.  settle_s: after how long `settled` tells who was where.
+    tracks: the confirmed tracks, `rows[i]` being the leaf of `tracks[i]`, `columns[i]` its detection in the
+    last frame, -1 for none.  vanished: tracks that this frame has shown to be nobody of their own.
+    settle_s: after how long `settled` tells who was where.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class CameraTracker:
         self.calibration = Calibration(parameters)
         self.tracks: list[Track] = []
         self.rows: Int64 = np.empty(0, np.int64)
+        self.columns: list[int] = []
         self.vanished: list[Track] = []
         self.settled: list[Settled] = []
         self.t_ns: int | None = None
@@ -134,14 +136,17 @@ class CameraTracker:
         """
         forest = self.forest
         leaves = forest.leaves
-        self.rows, places, seen, points = _continued(leaves.state, leaves.tags, forest.believed, self.rows)
+        self.rows, places, columns, points = _continued(
+            leaves.state, leaves.tags, forest.believed, self.rows, t_ns * 1e-9
+        )
+        self.columns = columns.tolist()
         started: list[Track] = []
         before = self.tracks
         tracks: list[Track] = []
-        for place, detected, point in zip(places.tolist(), seen.tolist(), points.tolist(), strict=True):
+        for place, column, point in zip(places.tolist(), self.columns, points.tolist(), strict=True):
             if place >= 0:
                 track = before[place]
-                if detected:
+                if column >= 0:
                     track.observe(t_ns, point)
             else:
                 row = int(self.rows[len(tracks)])
@@ -175,7 +180,8 @@ class CameraTracker:
     def _replay(self, track: Track, leaf: int, since_ns: int) -> None:
         """See again what a leaf's line saw at since_ns and later; the newest embedding is left out."""
         for generation, row in self.forest.history(leaf, since_ns):
-            track.observe(generation.t_ns, _points(generation.state, np.array([row])).tolist()[0])
+            (point,) = _points(generation.state, np.array([row]), generation.t_ns * 1e-9).tolist()
+            track.observe(generation.t_ns, point)
             column = generation.tags[row, DETECTION]
             quality = float(generation.quality[column])
             if quality > 0 and generation.t_ns != self.t_ns:
@@ -203,22 +209,23 @@ class CameraTracker:
 
         What is learned is what the cosines of one person, and of two people seen at once, are like here.
         """
-        columns, quality_of = self.columns(), np.append(detections.quality, 0.0)
-        fresh = np.flatnonzero(quality_of[columns]).tolist()  # who has no detection takes the last
-        if not fresh:
+        quality_of = detections.quality.tolist()
+        news = [
+            (track, column)
+            for track, column in zip(self.tracks, self.columns, strict=True)
+            if column >= 0 and quality_of[column] > 0
+        ]
+        if not news:
             return
-        news = [(self.tracks[i], int(columns[i])) for i in fresh]
         known = [(track.recent, column) for track, column in news if track.recent is not None]
         ratios: Iterator[float] = iter(())
         if known:
             recent, new = zip(*known, strict=True)
-            own, total, squares = likened(np.array(recent), detections.vectors[list(new)])
+            own, sums = likened(np.array(recent), detections.vectors, np.array(new))
             ratios = iter(self.similarity.ratio(own).tolist())
-            self.similarity.same.add(own)
-            count = len(known) * (len(known) - 1)
-            self.similarity.different.add_sums(0.5 * count, 0.5 * total, 0.5 * squares)
+            self.similarity.learn(len(known), sums)
         for track, column in news:
-            quality = float(quality_of[column])
+            quality = quality_of[column]
             ratio = 0.0 if track.recent is None else next(ratios) * quality
             track.question(detections.vectors[column].copy(), quality, ratio, self.t_ns or 0)
 
@@ -232,7 +239,8 @@ class CameraTracker:
             tree = self.forest.rename(old, t_ns)
             track.open = False
             successor = track.successor(next_id + len(cut), t_ns)
-            successor.observe(t_ns, _points(self.forest.leaves.state, self.rows[i : i + 1]).tolist()[0])
+            (point,) = _points(self.forest.leaves.state, self.rows[i : i + 1], t_ns * 1e-9).tolist()
+            successor.observe(t_ns, point)
             track.rewind(t_ns)
             del self._track_of[old]
             self._track_of[tree] = successor
@@ -265,6 +273,7 @@ class CameraTracker:
         self.forest.drop({int(self.forest.leaves.tags[self.rows[i], TREE]) for i in closed})
         keep = [i for i, track in enumerate(self.tracks) if track.open]
         self.tracks, self.rows = [self.tracks[i] for i in keep], self.rows[keep]
+        self.columns = [self.columns[i] for i in keep]
 
     def forget_looks(self, kind: str) -> None:
         """Drop what a network has said of these people's looks that describes nobody any more."""
@@ -282,7 +291,7 @@ class CameraTracker:
         self.forest = Forest(self.parameters, self.forest.memory_s)
         self.forest.tree = tree
         self.settler = self.settler.again(self.forest)
-        self.tracks, self.rows = [], np.empty(0, np.int64)
+        self.tracks, self.rows, self.columns = [], np.empty(0, np.int64), []
         self._track_of, self._id_of = {}, {}
         self.vanished = []
 
@@ -291,10 +300,6 @@ class CameraTracker:
         leaves, (width, height) = self.forest.leaves, self.size_px
         t_ns = 0 if self.t_ns is None else self.t_ns
         return Shown(*shown(leaves.state, leaves.tags, self.rows, t_ns, width, height, self.parameters))
-
-    def columns(self) -> Int64:
-        """For each of the tracks its detection in the last frame, -1 for none."""
-        return np.asarray(self.forest.leaves.tags[self.rows, DETECTION])
 
     def boxes(self) -> Float64:
         """(N, 4) float64 `x0, y0, x1, y1` of the tracks, now."""
@@ -337,6 +342,7 @@ class CameraTracker:
         self.calibration = Calibration.restored(state["calibration"], self.parameters)
         self.tracks = [tracks[track_id] for track_id in state["tracks"]]
         self.rows = state["rows"]
+        self.columns = self.forest.leaves.tags[self.rows, DETECTION].tolist()
         self._track_of = {tree: tracks[track_id] for tree, track_id in state["track_of"]}
         self._id_of = dict(state["id_of"])
         self.t_ns = state["t_ns"]
@@ -352,12 +358,12 @@ def _usual_similarity() -> Similarity:
 
 @compiled
 def _continued(
-    state: Float64, tags: Int64, believed: Int64, before: Int64
-) -> tuple[Int64, Int64, NDArray[np.bool_], Float64]:
+    state: Float64, tags: Int64, believed: Int64, before: Int64, t_s: float
+) -> tuple[Int64, Int64, Int64, Float64]:
     """(N,) the believed leaves that are confirmed, and how each goes on.
 
-    before: (K,) the same in the frame before.  Behind them (N,) which of these each continues, -1 for none,
-    (N,) which are detected now, and (N, 5) `_points`.
+    before: (K,) the same in the frame before.  Behind them (N,) which of these each continues, (N,) the
+    detection of each, -1 for none, and (N, 6) `_points`.
     """
     rows = np.empty(len(believed), np.int64)
     count = 0
@@ -366,22 +372,22 @@ def _continued(
             rows[count] = leaf
             count += 1
     rows = rows[:count]
-    places, seen = np.full(count, -1), np.empty(count, np.bool_)
+    places, columns = np.full(count, -1), np.empty(count, np.int64)
     for i in range(count):
-        seen[i] = tags[rows[i], DETECTION] >= 0
+        columns[i] = tags[rows[i], DETECTION]
         for k in range(len(before)):
             if before[k] == tags[rows[i], PARENT]:
                 places[i] = k
                 break
-    return rows, places, seen, _points(state, rows)
+    return rows, places, columns, _points(state, rows, t_s)
 
 
 @compiled
-def _points(state: Float64, rows: Int64) -> Float64:
-    """(N, 5) the foot point, its velocity and the height of these rows of leaves."""
-    out = np.empty((len(rows), 5))
+def _points(state: Float64, rows: Int64, t_s: float) -> Float64:
+    """(N, 6) the time, the foot point, its velocity and the height of these rows of leaves."""
+    out = np.empty((len(rows), 6))
     for i in range(len(rows)):
         row = state[rows[i]]
-        out[i, 0], out[i, 1] = row[0], row[1] + row[3] / 2
-        out[i, 2], out[i, 3], out[i, 4] = row[4], row[5] + row[7] / 2, row[3]
+        out[i, 0], out[i, 1], out[i, 2] = t_s, row[0], row[1] + row[3] / 2
+        out[i, 3], out[i, 4], out[i, 5] = row[4], row[5] + row[7] / 2, row[3]
     return out

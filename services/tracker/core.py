@@ -169,9 +169,8 @@ class TrackerCore:
         others = self._intake.others(people)
         if not others:
             return
-        columns = camera.columns()
         for kind, sound in others.items():
-            for track, column in zip(camera.tracks, columns.tolist(), strict=True):
+            for track, column in zip(camera.tracks, camera.columns, strict=True):
                 if column >= 0 and int(detections.rows[column]) in sound:
                     track.describe(kind, *sound[int(detections.rows[column])])
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -191,8 +192,9 @@ class Gallery:
         else:
             new = sorted(new, key=_beginning)[:MOST_JUDGED]
             count = min(MOST_JUDGED - len(new), math.ceil(JUDGED_A_SECOND * since_s))
-            stale = sorted(known, key=lambda each: (self.judgements.judged_ns(each.track_id), each.track_id))
-            judged = new + stale[:count]
+            judged_ns = self.judgements.judged_ns
+            stale = sorted((judged_ns(each.track_id), each.track_id) for each in known)[:count]
+            judged = new + [self.tracks[number] for _, number in stale]
         return sorted(known + new, key=_beginning), {track.track_id for track in judged}
 
     def superseded(self) -> list[Track]:
@@ -430,5 +432,4 @@ def _ripe(track: Track) -> bool:
     return track.weight >= RIPE_WEIGHT or age_s >= RIPE_S or not track.open
 
 
-def _beginning(track: Track) -> tuple[int, int]:
-    return track.first_ns, track.track_id
+_beginning = attrgetter("first_ns", "track_id")

@@ -6,12 +6,14 @@ with what it has seen: nothing at first, much once a few people have crossed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.ways import TOUCH_S, Ways
 
@@ -219,9 +221,8 @@ class Crossings:
         """
         lesson = self.lesson()
         precision = known.without_own("precision", weight[:, None, None] * lesson.gram)
-        covariance = np.asarray(np.linalg.inv(precision), np.float64)  # all in one batch of 3 x 3 inverses
-        coefficients = covariance @ known.without_own("moment", weight[:, None, None] * lesson.moment)
-        place, movement = self._place(covariance, coefficients)
+        moment = known.without_own("moment", weight[:, None, None] * lesson.moment)
+        place, movement = placed(self.x, self.y, self.dx, self.dy, self.spread, self.turn, precision, moment)
         n = known.without_own("growths", weight)
         mean = known.without_own("growth", weight * self.growth) / n
         own = STATURE**2 * (1 + 1 / n)
@@ -230,20 +231,71 @@ class Crossings:
         size = 0.5 * (off / anybody + np.log(anybody)) - 0.5 * (off / own + np.log(own))
         return {"place": place, "movement": movement, "size": np.maximum(size, -SIZE_BOUND)}
 
-    def _place(self, covariance: Float64, coefficients: Float64) -> tuple[Float64, Float64]:
-        away = self.y - self.x @ coefficients
-        unsure = np.einsum("kmi,kij,kmj->km", self.x, covariance, self.x)[..., None]
-        variance = self.spread[:, None] ** 2 + unsure
-        density = -0.5 * (away**2 / variance + np.log(2 * np.pi * variance)).sum(axis=2)
-        # What is as unsure as somewhere in the picture says nothing yet.
-        density = (density * np.clip(1 - unsure[..., 0] / EVEN, 0, 1)).mean(axis=1)
-        turned = self.dy - np.einsum("ki,kij->kj", self.dx, coefficients)
-        unsure = np.einsum("ki,kij,kj->k", self.dx, covariance, self.dx)[:, None]
-        anybody = self.turn**2 + ANYBODY**2
-        variance = self.turn**2 + unsure
-        walk = -0.5 * (turned**2 / variance + np.log(variance)).sum(axis=1)
-        walk += 0.5 * (self.dy**2 / anybody + np.log(anybody)).sum(axis=1)
-        walk *= np.clip(1 - unsure[:, 0] / ANYBODY**2, 0, 1)
-        rare, usual = np.log(OUTLIERS), np.log1p(-OUTLIERS)
-        place = np.logaddexp(usual + density, rare)
-        return place, np.logaddexp(usual + density + walk, rare) - place
+
+@compiled
+def _inverse(a: Float64, out: Float64) -> None:
+    """Fill `out` with the inverse of a symmetric (3, 3) matrix, by its cofactors."""
+    out[0, 0] = a[1, 1] * a[2, 2] - a[1, 2] * a[1, 2]
+    out[0, 1] = a[0, 2] * a[1, 2] - a[0, 1] * a[2, 2]
+    out[0, 2] = a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1]
+    out[1, 1] = a[0, 0] * a[2, 2] - a[0, 2] * a[0, 2]
+    out[1, 2] = a[0, 1] * a[0, 2] - a[0, 0] * a[1, 2]
+    out[2, 2] = a[0, 0] * a[1, 1] - a[0, 1] * a[0, 1]
+    out[1, 0], out[2, 0], out[2, 1] = out[0, 1], out[0, 2], out[1, 2]
+    out /= a[0, 0] * out[0, 0] + a[0, 1] * out[0, 1] + a[0, 2] * out[0, 2]
+
+
+@compiled
+def _mapped(x: Float64, covariance: Float64, moment: Float64) -> tuple[float, float, float]:
+    """Where the map carries a point (3,), and the variance of that: covariance (3, 3), moment (3, 2)."""
+    first, second, unsure = 0.0, 0.0, 0.0
+    for i in range(3):
+        weight = covariance[i, 0] * x[0] + covariance[i, 1] * x[1] + covariance[i, 2] * x[2]
+        first += weight * moment[i, 0]
+        second += weight * moment[i, 1]
+        unsure += weight * x[i]
+    return first, second, unsure
+
+
+@compiled
+def placed(
+    x: Float64,
+    y: Float64,
+    dx: Float64,
+    dy: Float64,
+    spread: Float64,
+    turn: Float64,
+    precision: Float64,
+    moment: Float64,
+) -> tuple[Float64, Float64]:
+    """Log-likelihood ratios (K,) of "place" and "movement".
+
+    x, y, dx, dy, spread, turn: as `Crossings` has them.  precision, moment: (K, 3, 3), (K, 3, 2) of the maps.
+    """
+    count, moments = x.shape[:2]
+    place, movement = np.empty(count), np.empty(count)
+    covariance = np.empty((3, 3))
+    rare, usual = math.log(OUTLIERS), math.log1p(-OUTLIERS)
+    for k in range(count):
+        _inverse(precision[k], covariance)
+        density = 0.0
+        for m in range(moments):
+            first, second, unsure = _mapped(x[k, m], covariance, moment[k])
+            value = 0.0
+            for axis in range(2):
+                away = y[k, m, axis] - (first if axis == 0 else second)
+                variance = spread[k, axis] ** 2 + unsure
+                value -= 0.5 * (away * away / variance + math.log(2 * math.pi * variance))
+            # What is as unsure as somewhere in the picture says nothing yet.
+            density += value * min(max(1 - unsure / EVEN, 0.0), 1.0) / moments
+        first, second, unsure = _mapped(dx[k], covariance, moment[k])
+        walk = 0.0
+        for axis in range(2):
+            turned = dy[k, axis] - (first if axis == 0 else second)
+            variance, anybody = turn[k, axis] ** 2 + unsure, turn[k, axis] ** 2 + ANYBODY**2
+            walk -= 0.5 * (turned * turned / variance + math.log(variance))
+            walk += 0.5 * (dy[k, axis] ** 2 / anybody + math.log(anybody))
+        walk *= min(max(1 - unsure / ANYBODY**2, 0.0), 1.0)
+        place[k] = np.logaddexp(usual + density, rare)
+        movement[k] = np.logaddexp(usual + density + walk, rare) - place[k]
+    return place, movement

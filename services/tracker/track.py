@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,19 +90,19 @@ class Track:
         self.pinned = 0
         self.reason: Reason | None = None
 
-    def observe(self, t_ns: int, point: Sequence[float]) -> None:
-        """Another detection, at a point (x, y, vx, vy, h) of its way."""
+    def observe(self, t_ns: int, point: list[float]) -> None:
+        """Another detection, at a point (t_s, x, y, vx, vy, h) of its way, which is kept as it is."""
         self.last_ns = t_ns
         seen_ns = self.seen_ns
         if len(seen_ns) > 1 and (t_ns - seen_ns[1]) * 1e-9 > FRESH_S:
             del seen_ns[0]
         seen_ns.append(t_ns)
-        t_s, way = t_ns * 1e-9, self.way
-        if self.here and (not way or t_s - way[-POINT] >= SAMPLE_S):
+        way = self.way
+        if self.here and (not way or point[0] - way[-POINT] >= SAMPLE_S):
             way.fromlist(self.here)
             if len(way) >= MAX_SAMPLES * POINT:
                 self.way = array("d", np.frombuffer(way.tobytes()).reshape(-1, POINT)[::2].tobytes())
-        self.here = [t_s, *point]
+        self.here = point
 
     def embed(self, vector: Float64, quality: float, t_ns: int = 0) -> None:
         """Another embedding of this person, seen at t_ns."""

@@ -15,7 +15,7 @@ def stay(
     track = Track(track_id, camera, START_NS + round(first_s * 1e9))
     for n, t_s in enumerate(np.arange(first_s, last_s + 1e-6, 0.5)):
         t_ns = START_NS + round(t_s * 1e9)
-        track.observe(t_ns, (320.0, 300.0, 0.0, 0.0, 150.0))
+        track.observe(t_ns, [t_ns * 1e-9, 320.0, 300.0, 0.0, 0.0, 150.0])
         track.embed(look(person, seed=100 * track_id + n).astype(float), 0.8)
     track.open = not closed
     return track

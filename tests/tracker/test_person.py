@@ -16,7 +16,7 @@ SECOND_NS = 1_000_000_000
 
 def seen(number: int, vector: Float64, quality: float = 1.0, camera: int = 1) -> Track:
     track = Track(number, camera, START_NS + number * SECOND_NS)
-    track.observe(track.first_ns, (100.0, 200.0, 0.0, 0.0, 150.0))
+    track.observe(track.first_ns, [track.first_ns * 1e-9, 100.0, 200.0, 0.0, 0.0, 150.0])
     track.describe("face", vector, quality)
     return track
 

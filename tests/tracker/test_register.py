@@ -14,7 +14,7 @@ def settled(register: Register, seconds: range) -> None:
     """One newcomer a second, each seen once and gone for good."""
     for second in seconds:
         track = Track(second, 1, second * SECOND_NS)
-        track.observe(track.first_ns, (100.0, 200.0, 0.0, 0.0, 150.0))
+        track.observe(track.first_ns, [track.first_ns * 1e-9, 100.0, 200.0, 0.0, 0.0, 150.0])
         track.identity = register.newcomer()
         register.settle(track)
 

@@ -24,7 +24,7 @@ def after(boxes: np.ndarray, seen: Iterable[tuple[bool, bool]], fps: float = 10.
         t_ns = START_NS + round(frame / fps * 1e9)
         for track, detected in zip(tracks, there, strict=True):
             if detected:
-                track.observe(t_ns, (0.0, 0.0, 0.0, 0.0, 1.0))
+                track.observe(t_ns, [t_ns * 1e-9, 0.0, 0.0, 0.0, 0.0, 1.0])
         tell_apart(tracks, boxes, t_ns)
     return [track.own_s for track in tracks]
 

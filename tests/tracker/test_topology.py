@@ -19,7 +19,7 @@ def stay(track_id: int, camera: int, first_s: float, last_s: float, place: objec
         x, y = place(t_s)
         ahead = place(t_s + 0.1)
         t_ns = START_NS + round(t_s * 1e9)
-        track.observe(t_ns, (x, y, (ahead[0] - x) * 10, (ahead[1] - y) * 10, 150.0))
+        track.observe(t_ns, [t_ns * 1e-9, x, y, (ahead[0] - x) * 10, (ahead[1] - y) * 10, 150.0])
     return track
 
 

@@ -17,7 +17,7 @@ def embedded(person: int, times: int) -> Track:
 def test_the_way_keeps_its_ends_and_a_bounded_number_of_points() -> None:
     track = Track(1, 1, 0)
     for n in range(5000):
-        track.observe(n * 100_000_000, (float(n), 0.0, 10.0, 0.0, 100.0))
+        track.observe(n * 100_000_000, [n * 0.1, float(n), 0.0, 10.0, 0.0, 100.0])
     points = track.points()
     assert len(points) <= MAX_SAMPLES
     assert points[0, 1] == 0 and points[-1, 1] == 4999
@@ -50,6 +50,6 @@ def test_an_agreeing_embedding_ends_the_doubt() -> None:
 
 def test_a_track_is_restored_with_everything_it_had() -> None:
     track = embedded(1, 3)
-    track.observe(5, (1.0, 2.0, 3.0, 4.0, 5.0))
+    track.observe(5, [5e-9, 1.0, 2.0, 3.0, 4.0, 5.0])
     track.question(look(2).astype(float), 0.5, -1.0)
     assert pack(Track.restored(unpack(pack(track.state()))).state()) == pack(track.state())
