@@ -32,7 +32,7 @@ from services.tracker.core import TrackerCore
 from services.tracker.state import pack
 from services.tracker.warming import warm
 from shared.config import Config
-from shared.heap import keep_freed_memory
+from shared.heap import collect_rarely, keep_freed_memory
 from shared.messages import Tracks
 
 PARTS = ("load", "people", "day")
@@ -91,7 +91,7 @@ class Hour:
 class Fed:
     """A tracker being fed, and what each frame cost.  spent_ms: CPU milliseconds a frame.
 
-    Its loops are compiled before, and freed memory is kept, as the service does at its start.
+    Its loops are compiled before and memory is treated as the service does at its start.
     """
 
     simulation: Simulation
@@ -100,6 +100,7 @@ class Fed:
 
     def __post_init__(self) -> None:
         keep_freed_memory()
+        collect_rarely()
         warm()
 
     def run(self, seconds: float) -> Iterator[tuple[Tracks, Truth]]:

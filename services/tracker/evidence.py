@@ -112,12 +112,17 @@ class Evidence:
                 total[pair] = -np.inf
         return Scores(rows, columns, total, terms)
 
-    def settle(self, track: Track, previous: Track | None, sizes_px: Mapping[int, tuple[int, int]]) -> None:
-        """Keep what a track says whose identity is final, and the way from the one it continues."""
+    def settle(self, track: Track) -> None:
+        """Keep what the looks of a track say whose identity is final."""
         for look in self._looks:
             look.settle(track)
-        if previous is not None:
-            self.topology.learn(Ways.of([previous, track], sizes_px), 0, 1)
+
+    def learn(self, links: list[tuple[Track, Track]], sizes_px: Mapping[int, tuple[int, int]]) -> None:
+        """Keep what the ways from tracks to those that continue them say, which is final."""
+        if links:
+            ways = Ways.of([track for link in links for track in link], sizes_px)
+            earlier = np.arange(0, 2 * len(links), 2)
+            self.topology.learn(ways, earlier, earlier + 1)
 
     def forget_looks(self, kind: str) -> None:
         """Drop what is learned of looks of one kind."""

@@ -375,6 +375,7 @@ class Gallery:
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]
         ended.sort(key=lambda track: (track.last_ns, track.track_id))
+        links: list[tuple[Track, Track]] = []
         surplus = len(ended) - max(MAX_TRACKS, len(self.tracks) - len(ended))
         for position, track in enumerate(ended):
             if track.identity == 0:
@@ -383,9 +384,11 @@ class Gallery:
                 break
             self._drop(track)
             tail = self.register.people[track.identity].tail
-            follows = tail is not None and self.before.get(track.track_id) == tail.track_id
-            self.evidence.settle(track, tail if follows else None, self.sizes_px)
+            if tail is not None and self.before.get(track.track_id) == tail.track_id:
+                links.append((tail, track))
+            self.evidence.settle(track)
             self.register.settle(track)
+        self.evidence.learn(links, self.sizes_px)
         self.register.drop_oldest(track.identity for track in self.tracks.values())
 
     # -- memory -----------------------------------------------------------------------------------

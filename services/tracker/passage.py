@@ -91,18 +91,18 @@ class Passage:
         self.waits, self.wait_s = 1.0, TRANSIT_S
         self.growths, self.growth = (STATURE / UNKNOWN_SCALE) ** 2, 0.0
 
-    def learn(self, gap_s: float, lesson: Lesson) -> None:
-        """Keep what one link says; gap_s: below zero where both cameras saw the person at once."""
+    def learn(self, gap_s: float, lesson: Lesson, number: int) -> None:
+        """Keep what one of K links says; gap_s: below zero where both cameras saw the person at once."""
         if gap_s < -TOUCH_S:
             self.at_once += 1
         else:
             self.in_turn += 1
             self.waits += 1
             self.wait_s += max(gap_s, 0.0)
-        self.precision = self.precision + lesson.gram[0]
-        self.moment = self.moment + lesson.moment[0]
+        self.precision = self.precision + lesson.gram[number]
+        self.moment = self.moment + lesson.moment[number]
         self.growths += 1
-        self.growth += float(lesson.growth[0])
+        self.growth += float(lesson.growth[number])
 
     def state(self) -> list[Any]:
         """Plain values and arrays for `restored`."""

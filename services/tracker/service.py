@@ -22,6 +22,7 @@ from shared.endpoints import Endpoints
 from shared.errors import LinkError, TrackingError
 from shared.feed import EVERYONE, FeedPublisher
 from shared.health import Health, described
+from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered
 from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
@@ -83,6 +84,7 @@ class TrackerService:
         """Serve until `stop` is set; then wait a moment for the store to answer for the rest."""
         try:
             warm()
+            collect_rarely()
             if not self._recall(stop):
                 return 0
             self._hop.outgoing.open(OWN_STREAM, self._hop.incarnation, live=False)

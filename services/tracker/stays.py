@@ -47,8 +47,14 @@ class Stays(NamedTuple):
     def of(cls, tracks: list[Track], tails: list[TrackedPerson]) -> Stays:
         """Of settled people and tracks."""
         ends = [person.tail for person in tails if person.tail is not None] + tracks
-        values = [(each.track_id, each.first_ns, each.last_ns, each.camera, each.pinned) for each in ends]
-        return cls(len(ends) - len(tracks), *np.array(values, np.int64).reshape(-1, 5).T.copy())
+        values = (
+            [each.track_id for each in ends],
+            [each.first_ns for each in ends],
+            [each.last_ns for each in ends],
+            [each.camera for each in ends],
+            [each.pinned for each in ends],
+        )
+        return cls(len(ends) - len(tracks), *(np.array(value, np.int64) for value in values))
 
     def at_once(self, rows: Int64, columns: Int64) -> NDArray[np.bool_]:
         """(K,) whether the row is a track that is still seen when the column begins, in another camera."""

@@ -210,19 +210,18 @@ class Topology:
             terms["place"][rows] = self.grounds[low].ratio(self.grounds[high], ways, first, second)
             terms["movement"][rows] = terms["size"][rows] = 0.0
 
-    def learn(self, ways: Ways, earlier: int, later: int) -> None:
-        """Keep what a link says that is now settled."""
-        a, b = int(ways.camera[earlier]), int(ways.camera[later])
-        gap_s = float(ways.first_s[later] - ways.last_s[earlier])
-        if gap_s >= -TOUCH_S:
-            moves, wait_s = self.moves.get((a, b), (0.0, 0.0))
-            self.moves[a, b] = (moves + 1, wait_s + max(gap_s, 0.0))
-        if a == b or gap_s >= REACH_S:
-            return
-        pair = (min(a, b), max(a, b))
-        passage = self.passages.setdefault(pair, Passage())
-        crossing = Crossings.of(ways, np.array([earlier]), np.array([later]))
-        passage.learn(gap_s, crossing.lesson())
+    def learn(self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> None:
+        """Keep what K links say that are now settled; earlier, later: (K,) which of the ways."""
+        lesson = Crossings.of(ways, earlier, later).lesson()
+        gaps_s = (ways.first_s[later] - ways.last_s[earlier]).tolist()
+        cameras = zip(ways.camera[earlier].tolist(), ways.camera[later].tolist(), strict=True)
+        for number, ((a, b), gap_s) in enumerate(zip(cameras, gaps_s, strict=True)):
+            if gap_s >= -TOUCH_S:
+                moves, wait_s = self.moves.get((a, b), (0.0, 0.0))
+                self.moves[a, b] = (moves + 1, wait_s + max(gap_s, 0.0))
+            if a != b and gap_s < REACH_S:
+                passage = self.passages.setdefault((min(a, b), max(a, b)), Passage())
+                passage.learn(gap_s, lesson, number)
 
     def neighbours(
         self, cameras: Iterable[int], links: Mapping[tuple[int, int], int]

@@ -90,7 +90,7 @@ def test_settled_links_are_remembered_and_restored() -> None:
     ways = Ways.of(tracks, SIZES)
     topology = Topology()
     for n in range(5):
-        topology.learn(ways, 2 * n, 2 * n + 1)
+        topology.learn(ways, np.array([2 * n]), np.array([2 * n + 1]))
     again = Topology.restored(topology.state())
     learned, restored, new = (
         ratio(each, ways, [10], [11], [0.0])[0] for each in (topology, again, Topology())
