@@ -13,6 +13,9 @@ from services.tracker.kalman import Float64
 
 Real = TypeVar("Real", np.float32, np.float64)
 
+SMOOTHING = 0.8
+"""Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
+
 
 def normalised(vectors: NDArray[Real]) -> NDArray[Real]:
     """Rows scaled to length 1; a zero row stays zero."""
@@ -21,22 +24,14 @@ def normalised(vectors: NDArray[Real]) -> NDArray[Real]:
 
 
 @compiled
-def blended(
-    total: Float64, recent: Float64, vector: Float64, quality: float, smoothing: float
-) -> tuple[Float64, Float64]:
-    """The sum of embeddings and the smoothed one, (D,) each, with another one of this quality.
-
-    smoothing: share of the old that one of full quality leaves in the smoothed one.
-    """
-    size = len(vector)
-    new_total, new_recent, squares = np.empty(size), np.empty(size), 0.0
-    keep = 1.0 - (1.0 - smoothing) * quality
-    for d in range(size):
-        new_total[d] = total[d] + vector[d] * quality
-        new_recent[d] = keep * recent[d] + (1.0 - keep) * vector[d]
-        squares += new_recent[d] * new_recent[d]
-    new_recent /= max(math.sqrt(squares), 1e-12)
-    return new_total, new_recent
+def blend(recent: Float64, vector: Float64, quality: float) -> None:
+    """Take another embedding (D,) of this quality into a smoothed one, in place."""
+    keep = 1.0 - (1.0 - SMOOTHING) * quality
+    squares = 0.0
+    for d in range(len(recent)):
+        recent[d] = keep * recent[d] + (1.0 - keep) * vector[d]
+        squares += recent[d] * recent[d]
+    recent /= max(math.sqrt(squares), 1e-12)
 
 
 @compiled

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from services.tracker.appearance import blend
 from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64, begin, to_corners, update, update_velocity
 from services.tracker.leaves import (
@@ -32,9 +33,6 @@ from services.tracker.parameters import Parameters
 
 MOST_PAIRS = 100_000
 """With more pairs of leaves and detections than this in a frame only the best hypothesis is kept."""
-
-SMOOTHING = 0.8
-"""Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
 
 
 @compiled
@@ -145,7 +143,7 @@ def grow(
 ) -> tuple[Float64, Int64, Int64, Int64, int, Int64]:
     """The leaves and hypotheses after a frame: everybody continued, begun and ended as assigned.
 
-    state, tags, looks: the leaves, predicted to this frame.  parents, columns: as `expand` gives.  tree:
+    state, tags: the leaves, predicted to this frame.  parents, columns: as `expand` gives.  tree:
     number of the next new tree.  Returns the new leaves' three arrays, the members (K, N') and sizes (K,)
     of each hypothesis, the next tree's number, and (K,) how many were confirmed in each
     where somebody else is.
@@ -356,12 +354,9 @@ def remembered(tags: Int64, looks: Float64, vectors: Float64, quality: Float64) 
                 look[d] = looks[parent, d]
         if j < 0 or quality[j] <= 0.0:
             continue
-        keep = 1.0 - (1.0 - SMOOTHING) * quality[j] if tag[KNOWN] else 0.0
-        length = 0.0
-        for d in range(size):
-            look[d] = keep * look[d] + (1.0 - keep) * vectors[j, d]
-            length += look[d] * look[d]
-        for d in range(size):
-            look[d] /= max(np.sqrt(length), 1e-12)
+        if tag[KNOWN]:
+            blend(look, vectors[j], quality[j])
+        else:
+            look[:] = vectors[j]  # of length 1
         tag[KNOWN] = 1
     return out

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
 from services.tracker.forest import Forest, Generation
-from services.tracker.kalman import VELOCITY, Float64
-from services.tracker.leaves import CONFIRMED, DETECTION, LAST_NS, PARENT, SCORE, TREE, Int64
+from services.tracker.kalman import VELOCITY, Float64, to_corners
+from services.tracker.leaves import CONFIRMED, DETECTION, LAST_NS, PARENT, SCORE, TREE, WIDTH, Int64
 from services.tracker.parameters import Parameters
 from services.tracker.smoothing import smooth
 from shared.messages import Float32
@@ -65,23 +65,19 @@ def lines(
     states, line, begins = traced(state, tags[:, PARENT], first_row, leaves)
     smooth(states, begins, dt_s, affines, p)
     begin, most = np.zeros(lot + 1, np.int64), lot * len(leaves)
-    ids, observed = np.empty(most, np.int64), np.empty(most, np.bool_)
-    boxes, velocities = np.empty((most, 4), np.float32), np.empty((most, 2), np.float32)
-    scores = np.empty(most, np.float32)
+    ids, observed, out = np.empty(most, np.int64), np.empty(most, np.bool_), np.empty((most, WIDTH))
     count = 0
     for g in range(lot):
         for n in range(len(leaves)):
             if line[g, n] < 0 or t_ns[g] > last_ns[n]:
                 continue
-            row, tag = states[g, n], tags[first_row[g] + line[g, n]]
-            for axis in range(2):
-                half = row[axis + 2] / 2
-                boxes[count, axis], boxes[count, axis + 2] = row[axis] - half, row[axis] + half
-                velocities[count, axis] = row[VELOCITY + axis]
-            ids[count], scores[count], observed[count] = tag[TREE], row[SCORE], tag[DETECTION] >= 0
+            tag = tags[first_row[g] + line[g, n]]
+            ids[count], observed[count], out[count] = tag[TREE], tag[DETECTION] >= 0, states[g, n]
             count += 1
         begin[g + 1] = count
-    return begin, ids, boxes, velocities, scores, observed
+    boxes = to_corners(out[:count, :4]).astype(np.float32)
+    velocities = out[:count, VELOCITY : VELOCITY + 2].astype(np.float32)
+    return begin, ids, boxes, velocities, out[:count, SCORE].astype(np.float32), observed
 
 
 class Settled(NamedTuple):

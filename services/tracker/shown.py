@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.tracker.compiled import compiled
-from services.tracker.kalman import VELOCITY, Float64
+from services.tracker.kalman import VELOCITY, Float64, to_corners
 from services.tracker.leaves import LAST_NS, SCORE, Int64
 from services.tracker.parameters import Parameters
 from shared.messages import PATH_STEP_S, Float32
@@ -47,15 +47,13 @@ def shown(
             places[count] = i
             count += 1
     places = places[:count]
-    boxes, scores, observed = np.empty((count, 4)), np.empty(count, np.float32), np.empty(count, np.bool_)
+    boxes = to_corners(state[rows[places], :4])
+    scores, observed = np.empty(count, np.float32), np.empty(count, np.bool_)
     velocities, paths = np.empty((count, 2), np.float32), np.empty((count, PATH_POINTS, 2), np.float32)
     reach_s = p.persistence_s * (1.0 - np.exp(-PATH_STEP_S / p.persistence_s * np.arange(1, PATH_POINTS + 1)))
     for i in range(count):
         row = state[rows[places[i]]]
-        for axis in range(2):
-            half = row[axis + 2] / 2
-            boxes[i, axis], boxes[i, axis + 2] = row[axis] - half, row[axis] + half
-            velocities[i, axis] = row[VELOCITY + axis]
+        velocities[i, 0], velocities[i, 1] = row[VELOCITY], row[VELOCITY + 1]
         scores[i] = row[SCORE]
         observed[i] = tags[rows[places[i]], LAST_NS] == t_ns
         for step in range(PATH_POINTS):

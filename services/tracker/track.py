@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from services.tracker.appearance import blended
+from services.tracker.appearance import blend
 from services.tracker.kalman import Float64
 from services.tracker.reason import Reason
 
@@ -19,9 +19,6 @@ MAX_SAMPLES = 128
 
 POINT = 6
 """Numbers of a point."""
-
-SMOOTHING = 0.8
-"""Share of the old that a fresh embedding of full quality leaves in the smoothed one."""
 
 FRESH_S = 2.0
 """What is older than this is no longer taken back."""
@@ -109,7 +106,8 @@ class Track:
         if self.total is None or self.recent is None:
             self.total, self.recent = vector * quality, vector.copy()
         else:
-            self.total, self.recent = blended(self.total, self.recent, vector, quality, SMOOTHING)
+            self.total, self.recent = self.total + vector * quality, self.recent.copy()
+            blend(self.recent, vector, quality)
         self.weight += quality
         self.count += 1
         while self.fresh and (t_ns - self.fresh[0][0]) * 1e-9 > FRESH_S:
