@@ -174,11 +174,12 @@ def check_version(connection: sqlite3.Connection) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (tables or version or application):
-        raise StorageError("a SQLite database of another program: choose another data folder")
+        raise StorageError("a SQLite database of another program: choose another data folder", permanent=True)
     if version > SCHEMA_VERSION:
         raise StorageError(
             f"written by a newer release (schema {version}, this release knows {SCHEMA_VERSION}): "
-            "upgrade tracking-system on this machine or choose another data folder"
+            "upgrade tracking-system on this machine or choose another data folder",
+            permanent=True,
         )
     return int(version)
 

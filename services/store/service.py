@@ -16,10 +16,12 @@ import zmq
 
 from services.store.database import DatabaseManager, Sequenced
 from services.store.history import History
+from services.store.opening import open_database
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
+from shared.folder_lock import FolderLock
 from shared.health import Health, described
 from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported
 from shared.messages import End, Frame, People, Report
@@ -47,10 +49,16 @@ class StoreService:
     """The link's end, the database's only writer, and the one who answers."""
 
     def __init__(
-        self, cameras: Mapping[int, CameraConfig], data: Path, config: Config, endpoints: Endpoints
+        self,
+        cameras: Mapping[int, CameraConfig],
+        data: Path,
+        config: Config,
+        endpoints: Endpoints,
+        database: DatabaseManager | None = None,
     ) -> None:
+        """database: of the folder `data`, closed by `run`; opened here unless it is given."""
         self._config = config
-        self._database = DatabaseManager(data)
+        self._database = database or DatabaseManager(data)
         self._database.set_cameras(cameras)
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
@@ -62,6 +70,7 @@ class StoreService:
         self._failed = 0
         self._committed = 0
         self._refused = 0
+        self._unreadable = False
         self._commit_s = 0.0
         self._erase_at_s = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -104,8 +113,7 @@ class StoreService:
             if isinstance(event, Delivered):
                 self._take(event)
             elif isinstance(event, Opened):
-                position = self._database.position(event.stream, event.session) + 1
-                self._tracks.accept(event.stream, max(position, event.first), WINDOW)
+                self._accept(event)
             elif isinstance(event, Reported):
                 self._keep_report(event.report)
         self._answers.serve()
@@ -113,6 +121,18 @@ class StoreService:
         self._tracks.flush()
         self._report()
         self._erase()
+
+    def _accept(self, opened: Opened) -> None:
+        """Let a stream go on behind what is stored of it; where that cannot be read now, it asks again."""
+        try:
+            position = self._database.position(opened.stream, opened.session) + 1
+        except StorageError as error:
+            if not self._unreadable:
+                log.error("%s; stream %d waits", error, opened.stream)
+            self._unreadable = True
+            return
+        self._unreadable = False
+        self._tracks.accept(opened.stream, max(position, opened.first), WINDOW)
 
     def _take(self, delivered: Delivered) -> None:
         if isinstance(delivered.message, Frame | People):
@@ -225,6 +245,16 @@ def run(
     config: Config,
     endpoints: Endpoints,
     stop: threading.Event,
+    *,
+    supervised: bool = False,
 ) -> int:
-    """Run the store until `stop` is set; the process's exit code."""
-    return StoreService(cameras, data, config, endpoints).run(stop)
+    """Run the store until `stop` is set; the process's exit code.
+
+    supervised: whether `tracking-system run` has started it, which holds the data folder then.
+    Raises StorageError where another process writes the folder, or its database cannot be used.
+    """
+    with FolderLock(data, "tracking-system store", "writer" if supervised else "whole"):
+        database = open_database(data, stop)
+        if database is None:
+            return 0
+        return StoreService(cameras, data, config, endpoints, database).run(stop)

@@ -37,6 +37,7 @@ LIVE_WINDOW = 64
 _IDLE_S = 1.0
 _CHECKPOINT_S = 2.0
 _TELL_FOLLOWED_S = 0.5
+_ASK_AGAIN_S = 1.0
 
 
 class TrackerService:
@@ -100,7 +101,7 @@ class TrackerService:
     def _recall(self, stop: threading.Event) -> bool:
         """Take up the newest checkpoint; False when stopped before the store has answered."""
         history = Requester(self._context, self._endpoints.history)
-        warned = False
+        warned = refused = False
         try:
             while not stop.is_set():
                 try:
@@ -109,6 +110,13 @@ class TrackerService:
                     if not warned:
                         log.info("waiting for the store at %s", self._endpoints.history)
                     warned = True
+                    continue
+                except TrackingError as error:
+                    # It is there but cannot read its database now: locked, or a disk that failed.
+                    if not refused:
+                        log.warning("the store has no checkpoint to give yet: %s", error)
+                    refused = True
+                    stop.wait(_ASK_AGAIN_S)
                     continue
                 if isinstance(reply.message, Checkpoint):
                     self._take_up(reply.message)
