@@ -40,7 +40,7 @@ from shared.errors import ConfigError
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "TRACKING_SYSTEM_"
-OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "VIDEO"))
+OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "PROGRESS_FD", "VIDEO"))
 """Variables of ours that are no settings, and no misspelt ones either."""
 
 CAMERA_KEYS = ("source", "name", "delivery", "start", "fps", "homography")

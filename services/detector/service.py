@@ -198,6 +198,8 @@ class DetectorService:
         self._hop.outgoing.send(camera, message, seq)
 
     def _report(self) -> None:
+        if self._hop.outgoing.acknowledged:
+            self._health.made_progress()
         if self._health.due_in_s() > 0:
             return
         counters = {

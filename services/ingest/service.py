@@ -170,6 +170,8 @@ class IngestService:
         self._link.socket.poll(int(_WAIT_S * 1000))
 
     def _report(self) -> None:
+        if self._link.acknowledged:
+            self._health.made_progress()
         if self._health.due_in_s() > 0:
             return
         stats = asdict(self._stream.stats)

@@ -167,6 +167,8 @@ class StoreService:
             self._retry_at_s = 0.0
         self._commit_s += time.perf_counter() - began_s
         self._committed += len(self._batch)
+        if self._batch:
+            self._health.made_progress()
         for stream, session, seq, message in self._batch:
             self._tracks.acknowledge(stream, session, seq)
             if isinstance(message, End):

@@ -212,6 +212,8 @@ class TrackerService:
         if checkpoint is not None:
             self._checkpoints.sent(self._own(checkpoint))
         positions = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM))
+        if positions is not None:
+            self._health.made_progress()
         for camera, (session, seq) in (positions or {}).items():
             self._hop.incoming.acknowledge(camera, session, seq)
 
