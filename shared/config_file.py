@@ -269,7 +269,7 @@ class _Reader:
         for name, key_node, value_node in self.items(node, "endpoints"):
             addresses[name] = self._text(value_node, f"endpoint {name}")
             try:
-                Endpoints.local(self._folder).with_addresses({name: addresses[name]})
+                Endpoints.network("", "", "").with_addresses({name: addresses[name]})
             except ConfigError as error:
                 raise self.error(key_node, str(error)) from None
         return addresses

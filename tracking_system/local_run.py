@@ -246,8 +246,8 @@ class LocalRun:
         else:
             log.error(
                 "%s has ended %d times in a row without getting any further, and is not started again. The "
-                "last time it %s and said: %s. %s tells the cause; when that is mended, the same command goes "
-                "on where this run stops",
+                "last time it %s and said: %s. %s tells the cause; when that is mended, the same command "
+                "goes on where this run stops",
                 exit_.name,
                 exit_.fruitless,
                 exit_.how,
@@ -314,7 +314,7 @@ class LocalRun:
 def write_snapshot(setup: Setup, data: Path) -> Path:
     """A file of what was checked, for the children, however the user's own is edited while they run."""
     path = data / "run" / "cameras.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # addresses of cameras hold passwords
     path.write_text(dump(setup), encoding="utf-8")
     return path
