@@ -106,7 +106,8 @@ class Endpoints:
 def _temporary_folder(data: Path, path: bytes) -> Path:
     """The folder of the sockets of a data folder whose path is too long; its parent is made here.
 
-    Its name can be foreseen, as any command has to find it; so it must not be somebody else's.  Raises LinkError.
+    Its name can be foreseen, as any command has to find it; so it must not be somebody else's.  Raises
+    LinkError.
     """
     owner = data.stat().st_uid if data.exists() else os.geteuid()
     users = Path(tempfile.gettempdir()) / f"tracking-system-{owner}"
