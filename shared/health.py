@@ -102,6 +102,11 @@ def gpu_readings() -> dict[str, float]:
     return readings
 
 
+def dropped_reading(camera: int) -> str:
+    """The name of the reading in which a hub counts the frames of a camera that it dropped."""
+    return f"dropped_{camera}"
+
+
 def described(readings: Mapping[str, float]) -> str:
     """Readings as one line for the log."""
     parts = []
