@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 _EPILOG = """\
 Recordings: the run ends when every frame of every camera is in the database; the same command again goes
-on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C.
+on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C, and exits with 0.
+A second Ctrl-C ends the run at once.
 
 examples:
   tracking-system run cameras.yaml
