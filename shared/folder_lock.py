@@ -18,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ _PATIENCE_S = 3.0
 """How long to wait for a writer whose supervisor has gone: it ends too, but not in the same moment."""
 
 _POLL_S = 0.05
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 
 
@@ -92,13 +93,14 @@ class FolderLock:
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
             raise StorageError(
-                f"the data folder {self._folder} cannot be written: {error.strerror}", permanent=True
+                f"the data folder {self._folder} cannot be written: {error.strerror}",
+                permanent=error.errno not in _PASSING,
             ) from None
         with file:
             self._lock(file, path, time.monotonic() + patience_s)
             self._sign(file)
             yield
-            file.truncate(0)
+            os.ftruncate(file.fileno(), 0)
 
     def _lock(self, file: IO[str], path: Path, until_s: float) -> None:
         while True:
@@ -122,9 +124,10 @@ class FolderLock:
     def _sign(self, file: IO[str]) -> None:
         since = datetime.now(timezone.utc).isoformat(" ", "seconds")
         entry = {"pid": os.getpid(), "program": self._owner, "since": since, "host": socket.gethostname()}
-        file.truncate(0)
-        file.write(json.dumps(entry) + "\n")
-        file.flush()
+        # A full disk has no room for the name; what counts is the lock.
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), json.dumps(entry).encode() + b"\n")
 
 
 def _holder(file: IO[str]) -> str:
@@ -135,4 +138,4 @@ def _holder(file: IO[str]) -> str:
         where = "" if entry["host"] == socket.gethostname() else f" on {entry['host']}"
         return f"{entry['program']} (process {entry['pid']}{where}, since {entry['since']})"
     except (ValueError, KeyError, TypeError):
-        return "another process"  # which has not signed yet
+        return "another process"  # which has not signed yet, or could not

@@ -18,7 +18,7 @@ from shared import logs
 from shared.config import setting_names
 from shared.config_file import ENVIRONMENT_PREFIX, Setup, dump, is_recorded
 from shared.endpoints import Endpoints
-from shared.errors import TrackingError
+from shared.errors import StorageError, TrackingError
 from shared.feed import FeedPublisher
 from shared.logs import console_text
 from shared.request import Requester
@@ -312,11 +312,17 @@ class LocalRun:
 
 
 def write_snapshot(setup: Setup, data: Path) -> Path:
-    """A file of what was checked, for the children, however the user's own is edited while they run."""
+    """A file of what was checked, for the children, however the user's own is edited while they run.
+
+    Raises StorageError where it cannot be written.
+    """
     path = data / "run" / "cameras.yaml"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # addresses of cameras hold passwords
-    path.write_text(dump(setup), encoding="utf-8")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # addresses of cameras hold passwords
+        path.write_text(dump(setup), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from None
     return path
 
 

@@ -138,6 +138,21 @@ def test_a_failed_attempt_leaves_nothing_held(tmp_path: Path, hold: Hold) -> Non
         pass
 
 
+def test_a_holder_that_could_not_write_its_name_down_holds_the_folder_all_the_same(tmp_path: Path) -> None:
+    no_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", no_room + HOLDER, str(tmp_path), "whole"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert "is in use by another process" in refusal(tmp_path)
+        holder.communicate()
+        assert holder.returncode == 0
+
+
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be written: Not a directory" in refusal(tmp_path / "file" / "data")
