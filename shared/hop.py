@@ -111,7 +111,7 @@ class Hop:
                 raise
             log.error("camera %d is left out: %s", refusal.stream, refusal)
             del self.streams[refusal.stream]
-            self.incoming.refuse(refusal.stream, str(refusal))
+            self.incoming.refuse(refusal.stream, str(refusal), permanent=refusal.permanent)
             left_out.append(refusal.stream)
         return left_out
 
@@ -131,7 +131,8 @@ class Hop:
                 self.incoming.refuse(
                     stream,
                     f"camera {stream}: the history before frame {state.first} is gone from the {self._next}; "
-                    "start all services again",
+                    "start the camera's ingest again to send it once more",
+                    permanent=False,
                 )
             else:
                 self.incoming.accept(stream, first, self._windows[0])

@@ -13,7 +13,7 @@ import zmq
 from shared import envelope
 from shared.clock import now_ns
 from shared.codec import decode
-from shared.envelope import Envelope, Kind
+from shared.envelope import Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError
 from shared.messages import Buffer, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
@@ -148,11 +148,15 @@ class LinkReceiver:
         state.window = ReceiveWindow(first, window)
         self._tell(stream, state, Kind.ACCEPT)
 
-    def refuse(self, stream: int, reason: str) -> None:
-        """Tell a stream's sender that it will not be heard, and forget it."""
+    def refuse(self, stream: int, reason: str, *, permanent: bool = True) -> None:
+        """Tell a stream's sender that it will not be heard, and forget it.
+
+        permanent: False where another process in the sender's place will be heard.
+        """
         state = self._streams.pop(stream, None)
         if state is not None:
-            self._put(state.peer, Envelope(Kind.REFUSE, stream, state.session), reason.encode())
+            what = Refusal.FOR_GOOD if permanent else Refusal.START_AGAIN
+            self._put(state.peer, Envelope(Kind.REFUSE, stream, state.session, a=what), reason.encode())
 
     def acknowledge(self, stream: int, session: int, seq: int) -> None:
         """Answer for everything of the stream up to `seq`; told to the sender by `flush`."""
@@ -207,10 +211,12 @@ class LinkReceiver:
         known = self._streams.get(got.stream)
         if known is not None and known.peer != peer:
             if got.b < known.began_ns and not known.silent:
-                # Left over from a sender that restarted, read behind the new one's; or one of two senders.
-                self._displace(got.stream, got.session, peer)
+                # Left over from a sender that restarted, read behind the new one's; or one of two senders;
+                # or the successor of a killed one, begun after its machine's clock was set back.  The last
+                # is heard as soon as its predecessor is known to be silent.
+                self._displace(got.stream, got.session, peer, Refusal.ASK_LATER)
                 return None
-            self._displace(got.stream, known.session, known.peer)
+            self._displace(got.stream, known.session, known.peer, Refusal.FOR_GOOD)
         if known is not None and known.session == got.session and known.window is not None:
             # It asks where it stands, or goes on after a restart of its own or of the network.
             known.peer, known.began_ns = peer, got.b
@@ -219,9 +225,9 @@ class LinkReceiver:
         self._streams[got.stream] = _Stream(peer, got.session, bool(got.a), got.b)
         return Opened(got.stream, got.session, bool(got.a), got.seq)
 
-    def _displace(self, stream: int, session: int, peer: bytes) -> None:
+    def _displace(self, stream: int, session: int, peer: bytes, what: Refusal) -> None:
         reason = f"stream {stream} is sent by another process now; is the same camera started twice?"
-        self._put(peer, Envelope(Kind.REFUSE, stream, session), reason.encode())
+        self._put(peer, Envelope(Kind.REFUSE, stream, session, a=what), reason.encode())
 
     def _data(self, peer: bytes, got: Envelope, frames: list[Buffer]) -> Event | None:
         state = self._streams.get(got.stream)

@@ -12,7 +12,7 @@ import zmq
 from shared import envelope
 from shared.clock import OffsetEstimator, now_ns
 from shared.codec import encode
-from shared.envelope import Envelope, Kind
+from shared.envelope import Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError, StreamRefusedError
 from shared.messages import Buffer, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
@@ -33,6 +33,7 @@ class _Stream:
     window: SendWindow[list[Buffer]]
     outbox: int
     opened: bool = False
+    put_off: bool = False  # the receiver has said to ask later, and that has been logged
     asked_at_s: float = 0.0
     told_at_ns: int = 0  # the receiver last said where the stream stands,
     news_at_ns: int = 0  # and that was not known before
@@ -177,9 +178,20 @@ class LinkSender:
 
     def _take_refusal(self, got: Envelope, reason: str) -> None:
         state = self._streams.get(got.stream)
-        if state is not None and state.session == got.session:
-            del self._streams[got.stream]
-            raise StreamRefusedError(got.stream, f"{self._name} at {self._address} refused: {reason}")
+        if state is None or state.session != got.session:
+            return
+        if got.a == Refusal.ASK_LATER:
+            state.opened = False
+            if not state.put_off:
+                log.warning("%s at %s: %s Asking again every second", self._name, self._address, reason)
+            state.put_off = True
+            return
+        del self._streams[got.stream]
+        raise StreamRefusedError(
+            got.stream,
+            f"{self._name} at {self._address} refused: {reason}",
+            permanent=got.a != Refusal.START_AGAIN,
+        )
 
     def _take_pong(self, got: Envelope) -> None:
         if got.a < 0:
@@ -200,6 +212,7 @@ class LinkSender:
             )
         state.window.accepted(got.seq, got.a, got.b)
         state.opened = True
+        state.put_off = False
         state.told_at_ns = state.news_at_ns = now_ns()
 
     def _look_for_losses(self, pinged_at_ns: int) -> None:

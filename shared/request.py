@@ -92,15 +92,24 @@ class Requester:
         """
         return dict(self.ask_for_message(operation, fields, timeout_s).fields)
 
-    def ask_for_message(self, operation: str, fields: Fields | None = None, timeout_s: float = 5.0) -> Reply:
-        """The whole reply; raises as `ask` does."""
+    def ask_for_message(
+        self,
+        operation: str,
+        fields: Fields | None = None,
+        timeout_s: float = 5.0,
+        connect_timeout_s: float = math.inf,
+    ) -> Reply:
+        """The whole reply; raises as `ask` does.
+
+        connect_timeout_s: how long to wait for a connection, where that is less than for the reply.
+        """
         self._number += 1
         number = _NUMBER.pack(self._number)
         header = {"v": PROTOCOL_VERSION, "op": operation, "f": dict(fields or {})}
         deadline = time.monotonic() + timeout_s
         frames: list[bytes] = []
         try:
-            self._await(zmq.POLLOUT, deadline)
+            self._await(zmq.POLLOUT, min(deadline, time.monotonic() + connect_timeout_s))
             self._socket.send_multipart([number, msgpack.packb(header)], zmq.NOBLOCK)
             while len(frames) < 2 or frames[0] != number:  # others answer what was given up earlier
                 self._await(zmq.POLLIN, deadline)

@@ -251,6 +251,6 @@ def test_a_second_run_on_the_same_folder_is_refused(config: Path, tmp_path: Path
     )
     detector.resume()
     assert second.returncode == 2
-    assert "in use by another run" in second.stderr
+    assert "in use by tracking-system run" in second.stderr
     run.interrupt()
     run.finish(60)

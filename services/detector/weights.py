@@ -161,7 +161,8 @@ class Weights:
             raise ModelError(
                 f"the weights of {name} are not to be had: {error}. Or put "
                 f"{' and '.join(Path(f.file).name for f in variant.files)} into a folder and name it with "
-                f"`models` or {FOLDER_VARIABLE}"
+                f"`models` or {FOLDER_VARIABLE}",
+                permanent=error.permanent,
             ) from None
         return self.cache / variant.files[0].file
 

@@ -158,7 +158,8 @@ class LiveCapture:
                 if self.hung and len(self._hung) >= _MOST_HUNG:
                     error = SourceError(
                         f"{self._title}: {_MOST_HUNG} connections hang and cannot be ended; "
-                        "restart this camera's process"
+                        "restart this camera's process",
+                        permanent=False,
                     )
                     return
                 pause_s = backoff.pause_s()

@@ -27,6 +27,9 @@ from shared.messages import End, Frame, FrameStamp
 log = logging.getLogger(__name__)
 
 OK = 0
+START_AGAIN = 1
+"""Exit code: something failed that another process in this one's place may not meet."""
+
 SOURCE_FAILED = 3
 """Exit code: the source cannot be read; the others have been told, starting again will not help."""
 
@@ -71,7 +74,8 @@ class IngestService:
                 reason, detail = ("stopped", "") if stop.is_set() else ("finished", "")
             except SourceError as error:
                 log.error("%s", error)
-                reason, detail, code = "failed", str(error), SOURCE_FAILED
+                reason, detail = "failed", str(error)
+                code = SOURCE_FAILED if error.permanent else START_AGAIN
             if reason != "stopped" or self._live:
                 self._finish(End(self._last, reason, detail, self._sent), stop)
             return code

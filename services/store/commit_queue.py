@@ -3,8 +3,8 @@
 Results of live cameras are committed as they come.  Results of recorded cameras are held until the tracker's
 checkpoint that contains them has arrived, and are committed together with it: after a crash the tracker goes
 on from its checkpoint, sees the same frames again, and may find other numbers for the same people (when the
-detector was restarted, too, or the settings were changed).  Results that it does not know of must therefore not be
-in the database.
+detector was restarted, too, or the settings were changed).  Results that it does not know of must therefore
+not be in the database.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class CommitQueue:
         return len(self._ready) + len(self._checkpoints) + sum(map(len, self._held.values()))
 
     @property
-    def is_ready(self) -> bool:
-        """Whether there is anything to commit now."""
-        return bool(self._ready)
+    def may_be_ready(self) -> bool:
+        """Whether `batch` can have anything in it."""
+        return bool(self._ready or self._checkpoints)
 
     def open(self, stream: int, session: int, *, live: bool) -> None:
         """A stream begins, or goes on behind its last committed message: what is held of it comes again."""
@@ -59,14 +59,14 @@ class CommitQueue:
             self._live[stream] = live
             self._held.pop(_Key(stream, session), None)
 
-    def fence(self) -> list[int]:
+    def fence(self) -> list[tuple[int, int]]:
         """Another tracker takes over: discard what the one before has sent and is not committed.
 
-        Returns the streams of which something was discarded, whose senders have to go on behind the last
-        committed message.
+        Returns the streams and sessions of which something was discarded; their senders have to go on behind
+        the last committed message.
         """
         self._fenced = self._tracker
-        streams = sorted({key.stream for key in self._held})
+        streams = [(key.stream, key.session) for key in self._held]
         self._held.clear()
         self._checkpoints.clear()
         return streams
@@ -79,18 +79,20 @@ class CommitQueue:
             self._checkpoints.append(delivered)
         elif self._live.get(delivered.stream, True):
             self._ready.append(delivered)
-            return
         else:
             self._held.setdefault(_Key(delivered.stream, delivered.session), deque()).append(delivered)
-        self._release()
 
     def batch(self) -> list[Delivered]:
-        """What may be committed now, in order; it stays until `committed`."""
+        """What may be committed now, in order; it stays until `committed`.
+
+        Raises StorageError where the committed positions cannot be read.
+        """
+        self._release()
         return list(self._ready)
 
-    def committed(self, count: int) -> None:
-        """The first `count` of the batch are on the disk."""
-        del self._ready[:count]
+    def committed(self) -> None:
+        """The last batch is on the disk."""
+        self._ready.clear()
 
     def _release(self) -> None:
         """Make ready the checkpoints of which everything has arrived, each behind what it contains."""

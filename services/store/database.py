@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import TypeAlias
 
 from services.store import retention
-from services.store.batch import Batch, position, store_report
-from services.store.checkpoint import newest_checkpoint
+from services.store.batch import Batch, decisions, position, store_report
+from services.store.checkpoint import Numbers, identity_states, newest_checkpoint, newest_numbers
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
 from services.store.transaction import transaction
 from shared.config import CameraConfig
-from shared.messages import Checkpoint, IdentityEvent, Message, Report
+from shared.messages import Checkpoint, Message, Report
 
 Sequenced: TypeAlias = tuple[int, int, int, Message]
 """stream (the camera's id), session, sequence number, message."""
@@ -63,13 +63,26 @@ class DatabaseManager:
             for stream, session, seq, message in batch:
                 rows.add(stream, session, seq, message)
             rows.flush()
-        if any(isinstance(m, IdentityEvent) and m.kind == "forget" for *_, m in batch):
+        if any(event.kind == "forget" for *_, message in batch for event in decisions(message)):
             self._empty_log()
 
-    def checkpoint(self) -> Checkpoint | None:
-        """The newest Checkpoint, with the newest state of every identity ever sent; None before any."""
+    def checkpoint(self, *, identities: bool = True) -> Checkpoint | None:
+        """The newest Checkpoint, by default with the state of everybody whom the tracker remembers.
+
+        None before the first.
+        """
         with self._reading():
-            return newest_checkpoint(self._connection)
+            return newest_checkpoint(self._connection, identities=identities)
+
+    def identity_states(self, after: int, most_bytes: int) -> dict[int, bytes]:
+        """The states of the next people whom the tracker remembers, above an identity, in order."""
+        with self._reading():
+            return identity_states(self._connection, after, most_bytes)
+
+    def newest_numbers(self) -> Numbers:
+        """The highest track and identity that the database knows of: later ones have to be above."""
+        with self._reading():
+            return newest_numbers(self._connection)
 
     def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
         """Remember the cameras as configured, by id; the password in an address is not kept."""

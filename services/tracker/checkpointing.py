@@ -17,11 +17,11 @@ Position = tuple[int, int]
 """Session and sequence number."""
 
 COST_RATIO = 9.0
-"""Where nothing else asks for a checkpoint, the pause behind one is this many times as long as it took, so that
-checkpoints take a tenth of the time at most, however large they are,"""
+"""Where nothing else asks for a checkpoint, the pause behind one is this many times as long as it took, so
+that checkpoints take a tenth of the time at most, however large they are."""
 
 MAX_REST_S = 10.0
-"""but never longer than this: a store that was away for an hour must not put off the next one for nine."""
+"""Upper bound of that pause: a store that was away for an hour must not put off the next one for nine."""
 
 
 @dataclass(slots=True)

@@ -36,8 +36,8 @@ SETTLE_S = 2.0
 TRACK_BLOCK = 1000
 IDENTITY_BLOCK = 100
 DECISION_BLOCK = 1_000_000
-"""Numbers that a snapshot of a live tracker reserves beyond those given out.  A restored tracker begins behind
-them, so that what was given out between the snapshot and a crash is never given to somebody else.  Half a
+"""Numbers that a snapshot of a live tracker reserves beyond those given out.  A restored tracker begins
+behind them, so that what was given out between the snapshot and a crash is never given to somebody else.  Half a
 block lasts several seconds in a crowd; the next snapshot is due by then.  Larger blocks leave larger gaps in
 the numbers that people see after a crash."""
 

@@ -8,6 +8,8 @@ from shared.errors import MessageError
 from shared.messages import Checkpoint
 from shared.request import Requester
 
+_CONNECT_S = 1.0
+
 
 class Newest(NamedTuple):
     """The highest numbers that the store knows of, 0 for none."""
@@ -23,7 +25,7 @@ def read_checkpoint(history: Requester, timeout_s: float) -> tuple[Checkpoint | 
 
     Raises LinkError when the store does not answer in time, TrackingError with its text when it refuses.
     """
-    reply = history.ask_for_message("resume", timeout_s=timeout_s)
+    reply = history.ask_for_message("resume", timeout_s=timeout_s, connect_timeout_s=_CONNECT_S)
     newest = Newest(*(_count(reply.fields.get(name)) for name in Newest._fields))
     checkpoint = reply.message
     if checkpoint is None:

@@ -14,6 +14,7 @@ import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
 from services.tracker.core import TrackerCore
+from services.tracker.recall import Newest, read_checkpoint
 from services.tracker.warming import warm
 from services.tracker.watermark import Watermark
 from shared.clock import now_ns
@@ -38,9 +39,10 @@ LIVE_WINDOW = 64
 _IDLE_S = 1.0
 _CHECKPOINT_S = 2.0
 _TELL_FOLLOWED_S = 0.5
+_ASK_AGAIN_S = 1.0
 
 _RECALL_TIMEOUT_S = 60.0
-"""How long one answer of the store may take while the state is restored: much longer than the largest does."""
+"""How long one answer of the store may take while the state is restored: many times the largest."""
 
 _CONFIRM_S = 4.0
 """A decision that is not on the disk by then is answered with an error, before the asker gives up."""
@@ -125,20 +127,22 @@ class TrackerService:
     def _recall(self, stop: threading.Event) -> bool:
         """Take up the newest checkpoint; False when stopped before the store has answered."""
         history = Requester(self._context, self._endpoints.history, stop)
-        waiting = ""
+        told = ""
         try:
             while not stop.is_set():
                 try:
-                    self._take_up(*read_checkpoint(history, timeout_s=_RECALL_TIMEOUT_S))
-                    return True
+                    recalled = read_checkpoint(history, timeout_s=_RECALL_TIMEOUT_S)
                 except LinkError:
                     reason = f"waiting for the store at {self._endpoints.history}"
-                except RefusedError as error:
+                except TrackingError as error:
                     # It is there but cannot read its database now: locked, or a disk that failed.
                     reason = f"the store has no checkpoint to give yet: {error}"
-                if reason != waiting:
+                else:
+                    self._take_up(*recalled)
+                    return True
+                if reason != told:
                     log.info("%s", reason)
-                waiting = reason
+                told = reason
                 stop.wait(_ASK_AGAIN_S)
             return False
         finally:

@@ -42,6 +42,7 @@ class Line:
         self.arrived: list[tuple[int, int]] = []
         self.reports: list[Report] = []
         self.refused: dict[int, str] = {}
+        self.refusals: dict[int, LinkError] = {}
         self.left_out: list[int] = []
         self.refuses: set[int] = set()
         self.next_is_there = True
@@ -52,6 +53,7 @@ class Line:
             self.sender.poll()
         except LinkError as error:
             self.refused[getattr(error, "stream", 0)] = str(error)
+            self.refusals[getattr(error, "stream", 0)] = error
         for event in self.hop.receive():
             self.events.append(event)
             if isinstance(event, Delivered):
@@ -142,7 +144,9 @@ def test_a_stream_whose_beginning_nobody_has_any_more_is_refused(context: Contex
     line = Line(context, tmp_path, goes_on_at=-1)
     line.sender.open(RECORDED, 7, live=False)
     line.until(lambda: RECORDED in line.refused)
-    assert "history before frame 0 is gone from the end; start all services again" in line.refused[RECORDED]
+    assert "history before frame 0 is gone from the end" in line.refused[RECORDED]
+    assert "start the camera's ingest again" in line.refused[RECORDED]
+    assert not line.refusals[RECORDED].permanent
 
 
 def test_a_stream_that_comes_again_with_another_session_is_renewed(line: Line) -> None:

@@ -18,8 +18,8 @@ from services.store.statistics import statistics
 from shared import logs
 from shared.config_file import Setup, is_recorded
 from shared.errors import ConfigError, SourceError, TrackingError
+from shared.folder_lock import FolderLock
 from tracking_system.commands.arguments import add_data, add_settings, setup_of
-from tracking_system.data_folder import held
 from tracking_system.local_run import INTERRUPTED, LocalRun, child_environment, python_command, write_snapshot
 from tracking_system.progress import Progress
 
@@ -57,7 +57,7 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
     totals = check_sources(setup)
     _check_display(window=window)
     _check_record(record)
-    with held(data):
+    with FolderLock(data, "tracking-system run", "supervisor"):
         logs.configure("run", data, setup.config.log_level)
         snapshot = write_snapshot(setup, data)
         # What was chosen is named, so that no service looks again for what is not to be had.

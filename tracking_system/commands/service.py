@@ -19,6 +19,9 @@ from tracking_system.parent import die_with_parent
 
 log = logging.getLogger(__name__)
 
+START_AGAIN, GIVE_UP = 1, 2
+"""Exit codes of a service that failed."""
+
 _EXAMPLES = {
     "ingest": "--camera 2 --detector-host gpu",
     "detector": "--detector-host 0.0.0.0 --tracker-host hub",
@@ -53,17 +56,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the service until it is done or asked to end."""
+    """Run the service until it is done or asked to end; the exit code.
+
+    An error that may pass ends it with `START_AGAIN`, for a supervisor to start it again; a permanent one
+    with `GIVE_UP`, which says that this would be of no use.
+    """
     if arguments.supervised_by is not None:
         die_with_parent(arguments.supervised_by)
-    service = arguments.command
     setup = setup_of(arguments, arguments.config)
-    camera = arguments.camera if service == "ingest" else None
+    camera = arguments.camera if arguments.command == "ingest" else None
     if camera is not None and camera not in setup.cameras:
         known = ", ".join(map(str, setup.cameras))
         raise ConfigError(f"{arguments.config}: there is no camera {camera}; known are {known}")
+    try:
+        return _serve(arguments, setup, camera)
+    except TrackingError as error:
+        log.error("%s", error)
+        return GIVE_UP if error.permanent else START_AGAIN
+    except Exception:
+        log.exception("%s stopped unexpectedly", arguments.command)
+        return START_AGAIN
+    finally:
+        logging.shutdown()
+
+
+def _serve(arguments: argparse.Namespace, setup: Setup, camera: int | None) -> int:
     logs.configure(
-        service,
+        arguments.command,
         arguments.data,
         setup.config.log_level,
         camera,
@@ -71,17 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     addresses = endpoints(arguments, arguments.data, setup)
     addresses.prepare()
-    stop = _stop_on_signals()
-    try:
-        return _call(arguments, setup, addresses, stop)
-    except TrackingError as error:
-        log.error("%s", error)
-        return 2
-    except Exception:
-        log.exception("%s stopped unexpectedly", service)
-        return 1
-    finally:
-        logging.shutdown()
+    return _call(arguments, setup, addresses, _stop_on_signals())
 
 
 def _call(arguments: argparse.Namespace, setup: Setup, addresses: Endpoints, stop: threading.Event) -> int:
@@ -91,7 +100,8 @@ def _call(arguments: argparse.Namespace, setup: Setup, addresses: Endpoints, sto
     if arguments.command == "ingest":
         return int(shell.run(cameras[arguments.camera], config, addresses, stop))
     if arguments.command == "store":
-        return int(shell.run(cameras, arguments.data, config, addresses, stop))
+        supervised = arguments.supervised_by is not None
+        return int(shell.run(cameras, arguments.data, config, addresses, stop, supervised=supervised))
     if arguments.command == "viewer":
         record, window = arguments.record, not arguments.headless
         if record is None and not window:
