@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
 
-from shared.errors import StorageError
+from shared.errors import FolderInUseError, StorageError
 
 SUPERVISOR_LOCK, WRITER_LOCK = "supervisor.lock", "writer.lock"
 
@@ -44,9 +44,9 @@ class FolderLock:
     owner: what others are told of this process, such as "tracking-system run".
     part: "supervisor" for a program whose child will write, "writer" for that child, "whole" for others.
 
-    `acquire` raises StorageError where another process (or another lock of this one) holds the folder, with
-    its process id, name and beginning; where the folder cannot be written; and where its file system has no
-    locks.
+    `acquire` raises FolderInUseError where another process (or another lock of this one) holds the folder,
+    with its process id, name and beginning; StorageError where the folder cannot be written, and where its
+    file system has no locks.
     """
 
     def __init__(self, folder: Path, owner: str, part: Part = "whole") -> None:
@@ -112,7 +112,7 @@ class FolderLock:
                         permanent=True,
                     ) from None
                 if time.monotonic() >= until_s:
-                    raise StorageError(
+                    raise FolderInUseError(
                         f"{self._folder} is in use by {_holder(file)}: end that one, or choose another folder"
                     ) from None
                 time.sleep(_POLL_S)

@@ -79,6 +79,14 @@ class DatabaseManager:
         with self._reading():
             return identity_states(self._connection, after, most_bytes)
 
+    def has_identity(self, identity: int) -> bool:
+        """Whether there is a person of this number."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT 1 FROM identities WHERE identity = ?", (identity,)
+            ).fetchone()
+        return row is not None
+
     def newest_numbers(self) -> Numbers:
         """The highest track and identity that the database knows of: later ones have to be above."""
         with self._reading():

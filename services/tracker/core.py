@@ -37,9 +37,9 @@ TRACK_BLOCK = 1000
 IDENTITY_BLOCK = 100
 DECISION_BLOCK = 1_000_000
 """Numbers that a snapshot of a live tracker reserves beyond those given out.  A restored tracker begins
-behind them, so that what was given out between the snapshot and a crash is never given to somebody else.  Half a
-block lasts several seconds in a crowd; the next snapshot is due by then.  Larger blocks leave larger gaps in
-the numbers that people see after a crash."""
+behind them, so that what was given out between the snapshot and a crash is never given to somebody else.
+Half a block lasts several seconds in a crowd; the next snapshot is due by then.  Larger blocks leave larger
+gaps in the numbers that people see after a crash."""
 
 MAX_NAME = 200
 CLOCK_SET_FRAMES = 10
@@ -281,6 +281,14 @@ class TrackerCore:
         for camera in {track.camera for track in tracks}:
             self._cameras[camera].erase(erased)
         return IdentityEvent(identity, "forget", t_ns, tracks=tuple(sorted(erased)))
+
+    def knows(self, identity: int) -> bool:
+        """Whether this person is remembered."""
+        return identity in self._gallery.register.people
+
+    def recall(self, identity: int) -> None:
+        """Know a person again who is in the history but was dropped from memory, without appearance."""
+        self._gallery.register.recall(identity)
 
     def explain(self, identity: int) -> list[Stay]:
         """A person's latest tracks and why each is this person's; raises TrackingError for an unknown one."""

@@ -42,6 +42,12 @@ class Register:
         self.people[identity] = TrackedPerson(identity)
         return identity
 
+    def recall(self, identity: int) -> None:
+        """Know a person again of whom nothing is remembered."""
+        if identity < self.next_identity and identity not in self.people:
+            self.people[identity] = TrackedPerson(identity)
+            self.changed.add(identity)
+
     def settle(self, track: Track) -> None:
         """A track is its person's for good."""
         self.people[track.identity].settle(track)
