@@ -40,7 +40,7 @@ from shared.errors import ConfigError
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "TRACKING_SYSTEM_"
-OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "VIDEO"))
+OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "PROGRESS_FD", "VIDEO"))
 """Variables of ours that are no settings, and no misspelt ones either."""
 
 CAMERA_KEYS = ("source", "name", "delivery", "start", "fps", "homography")
@@ -269,7 +269,7 @@ class _Reader:
         for name, key_node, value_node in self.items(node, "endpoints"):
             addresses[name] = self._text(value_node, f"endpoint {name}")
             try:
-                Endpoints.local(self._folder).with_addresses({name: addresses[name]})
+                Endpoints.network("", "", "").with_addresses({name: addresses[name]})
             except ConfigError as error:
                 raise self.error(key_node, str(error)) from None
         return addresses

@@ -48,6 +48,8 @@ class LinkSender:
     The receiver may be absent at any time: everything unacknowledged is kept and sent when it is back.
 
     Call `poll` whenever `socket` is readable and at least every 100 ms.
+
+    acknowledged: messages, over all streams, that the receiver has answered for since this end was made.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class LinkSender:
         self.socket = open_socket(context, zmq.DEALER, address, bind=False, high_water_mark=256)
         self.clock = OffsetEstimator()
         self.rejected = 0
+        self.acknowledged = 0
         self._began_ns = now_ns()
         self._address = address
         self._name = name
@@ -171,8 +174,10 @@ class LinkSender:
         elif got.kind is Kind.ACK:
             if state.opened:
                 state.told_at_ns = now_ns()
+                before = state.window.durable
                 if state.window.acknowledged(got.seq, got.a, got.b):
                     state.news_at_ns = state.told_at_ns
+                self.acknowledged += state.window.durable - before
         else:
             raise MessageError("an envelope that only a sender sends")
 

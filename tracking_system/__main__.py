@@ -63,7 +63,8 @@ a configuration, cameras.yaml:
     2: {source: "rtsp://user:password@10.0.0.7/stream"}
 
 `tracking-system COMMAND --help` tells more of each.
-Exit codes: 0 fine, 1 something failed on the way, 2 wrong use or configuration, 130 interrupted.
+Exit codes: 0 fine, 1 something failed on the way, 2 wrong use or configuration, 3 (ingest) the source
+cannot be read, 130 interrupted: a recording was cut short. Ctrl-C ends a run of live cameras with 0.
 """
 
 

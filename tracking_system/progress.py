@@ -19,6 +19,8 @@ from shared.errors import StorageError
 log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
+_BUSY_S = 0.2
+"""Numbers that cannot be had at once are shown the next time; a run must stay able to end at once."""
 
 
 class Progress:
@@ -57,7 +59,7 @@ class Progress:
         done = dict.fromkeys(self._totals, 0)
         # Until the store has made the database, nothing is on disk.  It is not kept open: the store, the
         # last to leave, then tidies its files up.
-        with contextlib.suppress(StorageError), History(self._data) as history:
+        with contextlib.suppress(StorageError), History(self._data, busy_timeout_s=_BUSY_S) as history:
             rows = history.select("SELECT camera, sum(frames) FROM sessions GROUP BY camera")
             done |= {camera: frames for camera, frames in rows if camera in done}
         return done

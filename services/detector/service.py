@@ -25,7 +25,7 @@ from services.detector.worker import Job, Worker
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
 from shared.feed import FeedRelay
-from shared.health import Health, described
+from shared.health import Health, described, dropped_reading
 from shared.hop import GOODBYE_S, WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered
 from shared.messages import End, Frame, Message, People
@@ -193,17 +193,31 @@ class DetectorService:
                 self._hop.acknowledge(camera, self._hop.outgoing.durable(camera) - 1)
 
     def _send(self, camera: int, seq: int, message: Message) -> None:
+        if isinstance(message, End):
+            self._tell_health()  # ahead of the end: the last counts are stored with it
         if isinstance(message, People) and self._hop.streams[camera].live:
             message = replace(message, clock_offset_ns=self._hop.incoming.clock_offset_ns(camera))
         self._hop.outgoing.send(camera, message, seq)
 
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._hop.outgoing.acknowledged:
+            self._health.made_progress()
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _dropped(self) -> dict[str, float]:
+        """Frames of each live camera that newer ones replaced, or that waited too long for the tracker."""
+        live = [camera for camera, state in self._hop.streams.items() if state.live]
+        replaced = self._batcher.dropped
+        counts = {camera: replaced[camera] + self._hop.outgoing.dropped(camera) for camera in live}
+        return {dropped_reading(camera): float(count) for camera, count in counts.items() if count}
+
+    def _tell_health(self) -> None:
         counters = {
             **self._extractor.readings(),
             **self._worker.readings(),
             "replaced": float(sum(self._batcher.dropped.values())),
+            **self._dropped(),
             "waiting": float(len(self._batcher)),
             "rejected": float(self._hop.incoming.rejected + self._hop.refused),
             "repeated": float(self._hop.incoming.repeated),

@@ -180,10 +180,8 @@ class NetworkSource(_CaptureSource):
         # psutil 6 renamed it.
         listed = getattr(process, "net_connections", None) or process.connections
         for each in listed(kind="tcp"):
-            if each.fd < 0 or not each.raddr or (each.raddr[0], each.raddr[1]) not in self._peers:
-                continue
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(each.fd)) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
+            if each.fd >= 0 and each.raddr and tuple(each.raddr)[:2] in self._peers:
+                _shut(each.fd, local=tuple(each.laddr)[:2], remote=tuple(each.raddr)[:2])
 
 
 class WebcamSource(_CaptureSource):
@@ -198,6 +196,25 @@ class WebcamSource(_CaptureSource):
         _prepare_ffmpeg()
         if not self._open(cv2.VideoCapture(self._number)):
             raise SourceError(f"webcam {self._number} cannot be opened; is it connected, and free?")
+
+
+def _shut(fd: int, *, local: tuple[str, int], remote: tuple[str, int]) -> None:
+    """Shut the TCP connection between these two addresses, if the descriptor still is that one.
+
+    Since it was listed, another thread may have closed it and its number may have been given to something
+    else.  The copy that is looked at stays what it is, whatever happens to the number.
+    """
+    with contextlib.suppress(OSError):
+        copy = os.dup(fd)
+        try:
+            connection = socket.socket(fileno=copy)
+        except OSError:  # no socket any more
+            os.close(copy)
+            return
+        with connection:
+            ends = connection.getsockname()[:2], connection.getpeername()[:2]
+            if ends == (local, remote):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _place(address: str) -> tuple[str, int] | None:

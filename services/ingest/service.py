@@ -153,6 +153,7 @@ class IngestService:
             number = self._link.position(self._camera.id)
         if number is None:
             return
+        self._tell_health()  # ahead of the end: the last counts are stored with it
         self._link.send(self._camera.id, end, number)
         deadline_s: float | None = None
         while self._link.durable(self._camera.id) <= number:
@@ -170,8 +171,12 @@ class IngestService:
         self._link.socket.poll(int(_WAIT_S * 1000))
 
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._link.acknowledged:
+            self._health.made_progress()
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _tell_health(self) -> None:
         stats = asdict(self._stream.stats)
         state = str(stats.pop("state"))
         counters = {

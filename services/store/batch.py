@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.store.identity_changes import forget, merge
+from services.store.losses import carried_over
 from services.store.rows import SessionRow, SightingRow, TrackRow
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
@@ -357,6 +358,13 @@ def decisions(message: object) -> tuple[IdentityEvent, ...]:
 
 def store_report(connection: sqlite3.Connection, report: Report) -> None:
     """Keep a process's report, unless a newer one is stored."""
+    readings = report.readings
+    earlier = connection.execute(
+        "SELECT pid, readings FROM reports WHERE service = ? AND instance = ? AND host = ?",
+        (report.service, report.instance, report.host),
+    ).fetchone()
+    if earlier is not None:
+        readings = carried_over(json.loads(earlier[1]), readings, same_pid=earlier[0] == report.pid)
     connection.execute(
         "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
         "pid = excluded.pid, t_ns = excluded.t_ns, state = excluded.state, "
@@ -368,7 +376,7 @@ def store_report(connection: sqlite3.Connection, report: Report) -> None:
             report.pid,
             report.t_ns,
             report.state,
-            json.dumps(report.readings, sort_keys=True),
+            json.dumps(readings, sort_keys=True),
         ),
     )
 

@@ -182,6 +182,8 @@ class StoreService:
         self._commit_s += time.perf_counter() - began_s
         self._committed += len(batch)
         self._queue.committed()
+        if batch:
+            self._health.made_progress()
         for each in batch:
             self._tracks.acknowledge(each.stream, each.session, each.seq)
             if isinstance(end := each.message, End):

@@ -23,7 +23,7 @@ from shared.config_file import is_recorded
 from shared.endpoints import Endpoints
 from shared.errors import LinkError, TrackingError
 from shared.feed import EVERYONE, FeedPublisher
-from shared.health import Health, described
+from shared.health import Health, described, dropped_reading
 from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered
@@ -236,6 +236,7 @@ class TrackerService:
         elif isinstance(message, End):
             result = self._core.end(message)
             self._watermark.leave(camera)
+            self._tell_health()  # ahead of the end: the last counts are stored with it
         if self._live.watched(camera):
             self._live.publish(camera, result)
         self._hop.outgoing.send(camera, result, delivered.seq)
@@ -256,6 +257,7 @@ class TrackerService:
             self._checkpoints.sent(self._own(checkpoint))
         acknowledged = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM), now_s)
         if acknowledged is not None:
+            self._health.made_progress()
             for camera, (session, seq) in acknowledged.positions.items():
                 self._hop.incoming.acknowledge(camera, session, seq)
             self._confirm(acknowledged.events)
@@ -339,17 +341,23 @@ class TrackerService:
                 self._live.publish(EVERYONE, followed)
             self._followed_told_s = now_s
 
+    def _dropped(self) -> dict[str, float]:
+        """Frames given up because the store was away for too long, of each live camera that has any."""
+        live = [camera for camera, state in self._hop.streams.items() if state.live]
+        counts = {camera: self._hop.outgoing.dropped(camera) for camera in live}
+        return {dropped_reading(camera): float(count) for camera, count in counts.items() if count}
+
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _tell_health(self) -> None:
         counters = {
             **{name: float(value) for name, value in self._core.counters.items()},
             "process_s": self._process_s,
             "rejected": float(self._hop.incoming.rejected + self._control.rejected + self._hop.refused),
             "repeated": float(self._hop.incoming.repeated),
-            "dropped": float(
-                sum(self._hop.outgoing.dropped(c) for c, s in self._hop.streams.items() if s.live)
-            ),
+            **self._dropped(),
         }
         report = self._health.report("running", counters)
         log.info("%s", described(report.readings))

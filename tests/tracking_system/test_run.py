@@ -16,6 +16,7 @@ from services.store.history import History
 from services.store.statistics import statistics
 from tests.tracking_system.plaza import (
     PATIENCE_S,
+    SETTINGS,
     await_condition,
     command,
     configured,
@@ -23,6 +24,7 @@ from tests.tracking_system.plaza import (
     record,
     tracking_system,
 )
+from tracking_system.missing_frames import missing_text
 
 pytestmark = pytest.mark.data
 
@@ -34,8 +36,8 @@ def recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("recordings")
     video = shared_data / "data/video/vtest.avi"
     return {
-        f"{name} {side}": record(video, folder / f"{name}-{side}.mp4", frames, columns)
-        for name, frames in (("short", SHORT), ("long", LONG))
+        f"{name} {side}": record(video, folder / f"{name}-{side}.mp4", frames, columns, fps)
+        for name, frames, fps in (("short", SHORT, 10.0), ("long", LONG, 10.0), ("fast", LONG, 200.0))
         for side, columns in (("left", slice(0, 384)), ("right", slice(384, 768)))
     }
 
@@ -88,6 +90,27 @@ def test_a_recorded_run_ends_by_itself_with_every_frame(short: Path, tmp_path: P
     log = (data / "tracker.log").read_text()
     assert "INFO    ingest camera=2 [MainThread]" in log
     assert "Traceback" not in done.stderr + log
+
+
+def test_every_frame_that_a_live_camera_lost_is_counted_and_told(
+    recordings: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    config = tmp_path / "cameras.yaml"
+    sources = [recordings[f"fast {side}"] for side in ("left", "right")]
+    cameras = "".join(f"  {n}: {{source: {source}, delivery: live}}\n" for n, source in enumerate(sources, 1))
+    config.write_text(f"cameras:\n{cameras}models: {shared_data / 'models'}\n{SETTINGS}target_fps: 240\n")
+    done = tracking_system("run", config, "--headless", "--data", data)
+    assert done.returncode == 0, done.stderr
+    with History(data) as history:
+        numbers = statistics(history)
+    captured = {r.instance: r.readings["frames"] for r in numbers.reports if r.service == "ingest"}
+    assert {c.camera: c.frames + c.missing for c in numbers.cameras} == captured
+    told = tracking_system("stats", data).stdout
+    for camera in numbers.cameras:
+        assert camera.missing > 0, "faster than any detector"
+        assert missing_text(camera) in done.stderr
+        assert f"{camera.name}: {missing_text(camera)}" in told
 
 
 def test_services_are_told_which_networks_were_found(short: Path, tmp_path: Path) -> None:

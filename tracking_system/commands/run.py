@@ -21,13 +21,15 @@ from shared.errors import ConfigError, SourceError, TrackingError
 from shared.folder_lock import FolderLock
 from tracking_system.commands.arguments import add_data, add_settings, setup_of
 from tracking_system.local_run import INTERRUPTED, LocalRun, child_environment, python_command, write_snapshot
+from tracking_system.missing_frames import missing_text
 from tracking_system.progress import Progress
 
 log = logging.getLogger(__name__)
 
 _EPILOG = """\
 Recordings: the run ends when every frame of every camera is in the database; the same command again goes
-on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C.
+on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C, and exits with 0.
+A second Ctrl-C ends the run at once.
 
 examples:
   tracking-system run cameras.yaml
@@ -138,8 +140,8 @@ def _tell(local_run: LocalRun, data: Path, code: int) -> None:
         return
     for camera in numbers.cameras:
         notes = [camera.ended or "not at its end"]
-        if camera.missing:
-            notes.append(f"{camera.missing} frames missing")
+        if missing := missing_text(camera):
+            notes.append(missing)
         if camera.detail:
             notes.append(camera.detail)
         log.info("%s: %d frames, %d people, %s", camera.name, camera.frames, camera.people, ", ".join(notes))
