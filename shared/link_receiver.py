@@ -13,9 +13,9 @@ import zmq
 from shared import envelope
 from shared.clock import now_ns
 from shared.codec import decode
-from shared.envelope import Envelope, Kind
+from shared.envelope import HAS_END, LIVE, Envelope, Kind
 from shared.errors import LinkError, MessageError
-from shared.messages import Buffer, Message, Report
+from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import Arrival, ReceiveWindow
 
@@ -31,6 +31,8 @@ FORGET_REPORT_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A sender asks to send a stream; answer with `LinkReceiver.accept` once you know from where.
+
+    The same session comes again where more may follow its end: answer with the number of that end.
 
     first: the oldest message the sender still has.
     """
@@ -81,6 +83,7 @@ class _Stream:
     window: ReceiveWindow | None = None
     told: tuple[int, int] = _NOTHING
     silent: bool = False
+    ended: bool = False  # its end was delivered
 
 
 @dataclass(slots=True)
@@ -211,13 +214,15 @@ class LinkReceiver:
                 self._displace(got.stream, got.session, peer)
                 return None
             self._displace(got.stream, known.session, known.peer)
-        if known is not None and known.session == got.session and known.window is not None:
+        resumed = known is not None and known.ended and not got.a & HAS_END
+        if known is not None and known.session == got.session and known.window is not None and not resumed:
             # It asks where it stands, or goes on after a restart of its own or of the network.
             known.peer, known.began_ns = peer, got.b
             self._tell(got.stream, known, Kind.ACCEPT)
             return None
-        self._streams[got.stream] = _Stream(peer, got.session, bool(got.a), got.b)
-        return Opened(got.stream, got.session, bool(got.a), got.seq)
+        live = bool(got.a & LIVE)
+        self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
+        return Opened(got.stream, got.session, live, got.seq)
 
     def _displace(self, stream: int, session: int, peer: bytes) -> None:
         reason = f"stream {stream} is sent by another process now; is the same camera started twice?"
@@ -241,6 +246,7 @@ class LinkReceiver:
         except MessageError as error:
             self.refuse(got.stream, f"message {got.seq} is malformed: {error}")
             raise
+        state.ended = isinstance(message, End) and not state.live
         return Delivered(got.stream, got.session, got.seq, message)
 
     def _hear(self, peer: bytes) -> _Peer:

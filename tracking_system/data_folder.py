@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.errors import StorageError
+from shared.private_files import make_private_folder
 
 _LOCK_NAME = "supervisor.lock"
 
@@ -20,7 +21,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises StorageError where the folder cannot be written, or another run holds it.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         # Opened for appending: whoever fails to get the lock must not wipe the holder's number.
         lock = (folder / _LOCK_NAME).open("a+")
     except OSError as error:

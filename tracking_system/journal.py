@@ -12,6 +12,7 @@ from services.tracker.core import TrackerCore
 from shared.config import CameraConfig, Config
 from shared.errors import StorageError
 from shared.messages import Checkpoint, End, IdentityEvent, Message, Tracks
+from shared.private_files import make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Journal:
 
     def __init__(self, folder: Path, config: Config) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
         except OSError as error:
             raise StorageError(f"{folder} cannot be made: {error.strerror}") from None
         self._database = DatabaseManager(folder)

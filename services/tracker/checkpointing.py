@@ -20,6 +20,7 @@ Position = tuple[int, int]
 @dataclass(slots=True)
 class _Pending:
     checkpoint: Checkpoint
+    answers: dict[int, Position]  # what may be answered for with it, ends of streams included
     seq: int | None = None  # its number on the link, once it is sent
 
 
@@ -37,6 +38,7 @@ class Checkpointer:
         self._every = every
         self._idle_s = idle_s
         self._longest_s = longest_s
+        self._ends: dict[int, Position] = {}  # of the cameras whose end has been processed
         self._frames: Counter[int] = Counter()  # by camera, since the last checkpoint
         self._changed_s: tuple[float, float] | None = None  # first and last change since then
         self._ended = False
@@ -48,11 +50,29 @@ class Checkpointer:
         return known[1] + 1 if known is not None and known[0] == session else 0
 
     def processed(self, camera: int, session: int, seq: int, now_s: float, *, last: bool = False) -> None:
-        """A recorded message has gone into the tracker's memory; `last`: none follows it."""
-        self._processed[camera] = (session, seq)
+        """A recorded message has gone into the tracker's memory.
+
+        last: it is the end of the stream, whose number the next message has if there is one after all.
+        """
+        self._ends.pop(camera, None)
+        if not last:
+            self._processed[camera] = (session, seq)
+        else:
+            self._ends[camera] = (session, seq)
+            self._processed.pop(camera, None)
+            if seq:
+                self._processed[camera] = (session, seq - 1)
         self._ended |= last
         self._frames[camera] += 1
         self.changed(now_s)
+
+    def reopened(self, camera: int) -> None:
+        """A recorded stream goes on at the number of its end, if that was processed."""
+        self._ends.pop(camera, None)
+        if self._pending is not None and self._pending.answers.pop(camera, None) is not None:
+            positions = self._pending.checkpoint.positions
+            if camera in positions:
+                self._pending.answers[camera] = positions[camera]
 
     def changed(self, now_s: float) -> None:
         """The tracker's memory has changed."""
@@ -62,7 +82,8 @@ class Checkpointer:
         """Take a checkpoint if one is due and none is on its way."""
         if self._pending is None and self._due(now_s):
             state, identities = snapshot()
-            self._pending = _Pending(Checkpoint(dict(self._processed), state, identities))
+            answers = self._processed | self._ends
+            self._pending = _Pending(Checkpoint(dict(self._processed), state, identities), answers)
             self._frames.clear()
             self._changed_s = None
             self._ended = False
@@ -81,9 +102,9 @@ class Checkpointer:
         """
         if self._pending is None or self._pending.seq is not None:
             return None
-        checkpoint = self._pending.checkpoint
-        safe = all(durable(camera, session) > seq for camera, (session, seq) in checkpoint.positions.items())
-        return checkpoint if safe else None
+        answers = self._pending.answers
+        safe = all(durable(camera, session) > seq for camera, (session, seq) in answers.items())
+        return self._pending.checkpoint if safe else None
 
     def sent(self, seq: int) -> None:
         """The checkpoint that `sendable` gave went out with this number."""
@@ -99,4 +120,4 @@ class Checkpointer:
         if pending is None or pending.seq is None or durable <= pending.seq:
             return None
         self._pending = None
-        return pending.checkpoint.positions
+        return pending.answers

@@ -140,8 +140,10 @@ class TrackerService:
             if isinstance(event, Delivered):
                 self._take(event)
             elif isinstance(event, Begun):
-                if event.renewed:
+                if event.renewed or not event.live:
+                    # What waits of a recorded camera comes again: it goes on behind what was processed.
                     self._watermark.rejoin(event.stream, live=event.live)
+                    self._checkpoints.reopened(event.stream)
             elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
                 self._watermark.leave(event.stream)
