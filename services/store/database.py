@@ -69,6 +69,15 @@ class DatabaseManager:
         with self._reading():
             return newest_checkpoint(self._connection)
 
+    def ended_cameras(self) -> list[int]:
+        """Cameras whose newest session has ended: nothing of it is to come."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT camera FROM (SELECT camera, ended, max(session_key) FROM sessions GROUP BY camera) "
+                "WHERE ended IS NOT NULL ORDER BY camera"
+            )
+            return [camera for (camera,) in rows]
+
     def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
         """Remember the cameras as configured, by id; secrets in an address are not kept."""
         with self._writing():

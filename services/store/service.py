@@ -155,7 +155,7 @@ class StoreService:
         self._unwritten.clear()
 
     def _checkpoint(self, _: Fields) -> Reply:
-        return Reply({}, self._database.checkpoint())
+        return Reply({"ended": self._database.ended_cameras()}, self._database.checkpoint())
 
     def _last_seen(self, fields: Fields) -> Fields:
         identity = integer(fields, "identity")

@@ -112,6 +112,10 @@ class TrackerService:
                     continue
                 if isinstance(reply.message, Checkpoint):
                     self._take_up(reply.message)
+                ended = reply.fields.get("ended")
+                for camera in ended if isinstance(ended, list) else ():
+                    # Its sender may be gone for good; if it comes again it is waited for again.
+                    self._watermark.leave(camera)
                 return True
             return False
         finally:
