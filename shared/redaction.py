@@ -62,4 +62,4 @@ def _secret_values(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_secret(name: str) -> bool:
     plain = unquote(name).lower()
-    return plain in _SECRET_NAMES or any(word in plain for word in _SECRET_WORDS)
+    return re.split(r"[\W_]", plain)[-1] in _SECRET_NAMES or any(word in plain for word in _SECRET_WORDS)

@@ -1,4 +1,4 @@
-"""Recordings through a whole system on real sockets and a real database: every frame once, whatever ends early."""
+"""Recordings through all services on real sockets and a real database: every frame once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENCE_S = 15.0
 
 
 class System:
-    """Detector, tracker and store on threads, each of which can be restarted, and ingests one after another."""
+    """Detector, tracker and store on threads, each of which can be restarted, and ingests."""
 
     def __init__(self, folder: Path, *sources: Path) -> None:
         self.data = folder / "data"
