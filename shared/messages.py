@@ -195,6 +195,7 @@ class Checkpoint:
     state: bytes
     identities: dict[int, bytes] = field(default_factory=dict)
     events: tuple[IdentityEvent, ...] = ()
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Expected(NamedTuple):

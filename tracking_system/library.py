@@ -23,7 +23,14 @@ from services.tracker.core import TrackerCore
 from services.tracker.person import Stay
 from services.viewer.drawing import annotate
 from services.viewer.trail import TrailMemory
-from shared.config import CameraConfig, Config, Homography, checked_homography
+from shared.config import (
+    CameraConfig,
+    Config,
+    Homography,
+    checked_camera_id,
+    checked_camera_name,
+    checked_homography,
+)
 from shared.errors import ConfigError, SourceError, TrackingError
 from shared.messages import Followed, Frame, FrameStamp, IdentityEvent, LastSeen, Tracks, empty_people
 from tracking_system.journal import Journal
@@ -73,12 +80,13 @@ class MultiCameraTracker:
     def register_camera(self, camera_id: int, name: str = "", homography: Homography | None = None) -> None:
         """Take in a camera, before its first frame.
 
-        camera_id: 1 or more.  homography: row by row; carries pixels to metres on a ground plane that all
+        camera_id: 1 to 2147483647.  name: at most 200 letters.
+        homography: row by row; carries pixels to metres on a ground plane that all
         calibrated cameras share.  Raises ConfigError where one is not, or the camera is registered already.
         """
         with self._lock:
-            if type(camera_id) is not int or camera_id < 1:
-                raise ConfigError(f"a camera's id must be a whole number from 1, not {camera_id!r}")
+            checked_camera_id(camera_id)
+            checked_camera_name(name)
             if camera_id in self._cameras:
                 raise ConfigError(f"camera {camera_id} is registered already")
             if homography is not None:

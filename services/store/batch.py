@@ -55,7 +55,8 @@ class Batch:
             self._positions[key] = position(self._connection, stream, session)
         if seq <= self._positions[key]:
             return
-        self._positions[key] = seq
+        if not isinstance(message, End):  # an end does not use up its number: more may follow
+            self._positions[key] = seq
         if isinstance(message, Tracks):
             self._add_tracks(message)
         elif isinstance(message, End):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +16,12 @@ from services.store.connection import DATABASE_NAME, open_writer, storage_errors
 from services.store.transaction import transaction
 from shared.config import CameraConfig
 from shared.messages import Checkpoint, Message, Report
+from shared.redaction import redacted
 
 Sequenced: TypeAlias = tuple[int, int, int, Message]
 """stream (the camera's id), session, sequence number, message."""
 
 _FRAMES_AT_ONCE = 1000
-
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 class DatabaseManager:
@@ -92,15 +90,33 @@ class DatabaseManager:
         with self._reading():
             return newest_numbers(self._connection)
 
+    def has_ended(self, camera: int, session: int) -> bool:
+        """Whether the end of a session is stored, and nothing behind it."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT 1 FROM sessions WHERE camera = ? AND session = ? AND ended IS NOT NULL",
+                (camera, session),
+            ).fetchone()
+        return row is not None
+
+    def ended_cameras(self) -> list[int]:
+        """Cameras whose newest session has ended: nothing of it is to come."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT camera FROM (SELECT camera, ended, max(session_key) FROM sessions GROUP BY camera) "
+                "WHERE ended IS NOT NULL ORDER BY camera"
+            )
+            return [camera for (camera,) in rows]
+
     def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
-        """Remember the cameras as configured, by id; the password in an address is not kept."""
+        """Remember the cameras as configured, by id; secrets in an address are not kept."""
         with self._writing():
             self._connection.executemany(
                 "INSERT INTO cameras VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "name = excluded.name, source = excluded.source, delivery = excluded.delivery, "
                 "start_ns = excluded.start_ns, fps = excluded.fps",
                 [
-                    (number, c.name, _PASSWORD.sub(r"\1:***@", c.source), c.delivery, c.start_ns, c.fps)
+                    (number, c.name, redacted(c.source), c.delivery, c.start_ns, c.fps)
                     for number, c in cameras.items()
                 ],
             )

@@ -27,6 +27,7 @@ MAX_REST_S = 10.0
 @dataclass(slots=True)
 class _Pending:
     checkpoint: Checkpoint
+    answers: dict[int, Position]  # up to which messages may be acknowledged with it, ends included
     taken_s: float
     seq: int | None = None  # its number on the link, once it is sent
 
@@ -50,6 +51,7 @@ class _Since:
     frames: Counter[int] = field(default_factory=Counter)  # by camera
     first_s: float | None = None
     last_s: float = 0.0
+    ends: dict[int, Position] = field(default_factory=dict)
     events: list[IdentityEvent] = field(default_factory=list)
     urgent: bool = False
 
@@ -65,6 +67,7 @@ class Checkpointer:
         self, positions: dict[int, Position], *, every: int, idle_s: float, longest_s: float
     ) -> None:
         self._processed = dict(positions)
+        self._ends: dict[int, Position] = {}  # of the cameras whose end has been processed
         self._every = every
         self._idle_s = idle_s
         self._longest_s = longest_s
@@ -83,12 +86,31 @@ class Checkpointer:
         return known[1] + 1 if known is not None and known[0] == session else 0
 
     def processed(self, camera: int, session: int, seq: int, now_s: float, *, last: bool = False) -> None:
-        """A recorded message has changed the tracker's state; `last`: none follows it."""
-        self._processed[camera] = (session, seq)
+        """A recorded message has changed the tracker's state.
+
+        last: it is the end of the stream, whose number the next message has if there is one after all.
+        """
+        self._ends.pop(camera, None)
+        self._since.ends.pop(camera, None)
         self._since.frames[camera] += 1
         self.changed(now_s)
-        if last:
-            self.hurry()
+        if not last:
+            self._processed[camera] = (session, seq)
+            return
+        self._ends[camera] = self._since.ends[camera] = (session, seq)
+        self._processed.pop(camera, None)
+        if seq:
+            self._processed[camera] = (session, seq - 1)
+        self.hurry()
+
+    def reopened(self, camera: int) -> None:
+        """A recorded stream goes on at the number of its end, if that was processed."""
+        self._ends.pop(camera, None)
+        self._since.ends.pop(camera, None)
+        if self._pending is not None and self._pending.answers.pop(camera, None) is not None:
+            positions = self._pending.checkpoint.positions
+            if camera in positions:
+                self._pending.answers[camera] = positions[camera]
 
     def changed(self, now_s: float) -> None:
         """The tracker's state has changed."""
@@ -110,8 +132,11 @@ class Checkpointer:
         """Take a checkpoint if one is due and none is on its way."""
         if self._pending is None and self._is_due(now_s):
             state, identities = snapshot()
-            checkpoint = Checkpoint(dict(self._processed), state, identities, tuple(self._since.events))
-            self._pending = _Pending(checkpoint, now_s)
+            since = self._since
+            checkpoint = Checkpoint(
+                dict(self._processed), state, identities, tuple(since.events), dict(since.ends)
+            )
+            self._pending = _Pending(checkpoint, self._processed | self._ends, now_s)
             self._since = _Since()
 
     def _is_due(self, now_s: float) -> bool:
@@ -144,4 +169,4 @@ class Checkpointer:
             return None
         self._pending = None
         self._rest_until_s = now_s + min(COST_RATIO * (now_s - pending.taken_s), MAX_REST_S)
-        return Acknowledged(pending.checkpoint.positions, pending.checkpoint.events)
+        return Acknowledged(pending.answers, pending.checkpoint.events)

@@ -11,25 +11,36 @@ from shared.request import Requester
 _CONNECT_S = 1.0
 
 
-class Newest(NamedTuple):
-    """The highest numbers that the store knows of, 0 for none."""
+class Recalled(NamedTuple):
+    """What the store knows of the tracker that ran before.
 
+    checkpoint: the newest, with the state of everybody remembered; None before the first.
+    track, identity: the highest numbers that are stored, 0 for none.
+    ended: cameras whose newest session has ended.
+    """
+
+    checkpoint: Checkpoint | None
     track: int
     identity: int
+    ended: list[int]
 
 
-def read_checkpoint(history: Requester, timeout_s: float) -> tuple[Checkpoint | None, Newest]:
-    """The newest checkpoint with the state of everybody remembered, None before the first; and the numbers.
+def recall(history: Requester, timeout_s: float) -> Recalled:
+    """Ask the store for all of it.
 
     The store discards what an earlier tracker has sent and it has not committed.  timeout_s: for each answer.
 
     Raises LinkError when the store does not answer in time, TrackingError with its text when it refuses.
     """
     reply = history.ask_for_message("resume", timeout_s=timeout_s, connect_timeout_s=_CONNECT_S)
-    newest = Newest(*(_count(reply.fields.get(name)) for name in Newest._fields))
+    track, identity = (_count(reply.fields.get(name)) for name in ("track", "identity"))
+    ended = reply.fields.get("ended")
+    if not isinstance(ended, list):
+        raise MessageError("the store answered without the cameras that have ended")
+    cameras = [_count(camera) for camera in ended]
     checkpoint = reply.message
     if checkpoint is None:
-        return None, newest
+        return Recalled(None, track, identity, cameras)
     if not isinstance(checkpoint, Checkpoint):
         raise MessageError("the store answered with something else than a checkpoint")
     identities: dict[int, bytes] = {}
@@ -39,11 +50,12 @@ def read_checkpoint(history: Requester, timeout_s: float) -> tuple[Checkpoint | 
         if not isinstance(page, Checkpoint):
             raise MessageError("the store answered with something else than the state of identities")
         if not page.identities:
-            return Checkpoint(checkpoint.positions, checkpoint.state, identities), newest
+            whole = Checkpoint(checkpoint.positions, checkpoint.state, identities)
+            return Recalled(whole, track, identity, cameras)
         identities.update(page.identities)
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise MessageError("the store answered without its highest numbers")
+        raise MessageError("the store answered without a number that was asked for")
     return value

@@ -14,7 +14,7 @@ import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
 from services.tracker.core import TrackerCore
-from services.tracker.recall import Newest, read_checkpoint
+from services.tracker.recall import Recalled, recall
 from services.tracker.warming import warm
 from services.tracker.watermark import Watermark
 from shared.clock import now_ns
@@ -131,14 +131,14 @@ class TrackerService:
         try:
             while not stop.is_set():
                 try:
-                    recalled = read_checkpoint(history, timeout_s=_RECALL_TIMEOUT_S)
+                    recalled = recall(history, timeout_s=_RECALL_TIMEOUT_S)
                 except LinkError:
                     reason = f"waiting for the store at {self._endpoints.history}"
                 except TrackingError as error:
                     # It is there but cannot read its database now: locked, or a disk that failed.
                     reason = f"the store has no checkpoint to give yet: {error}"
                 else:
-                    self._take_up(*recalled)
+                    self._take_up(recalled)
                     return True
                 if reason != told:
                     log.info("%s", reason)
@@ -148,14 +148,18 @@ class TrackerService:
         finally:
             history.close()
 
-    def _take_up(self, checkpoint: Checkpoint | None, newest: Newest) -> None:
+    def _take_up(self, recalled: Recalled) -> None:
+        checkpoint = recalled.checkpoint
         if checkpoint is not None:
             self._core = self._calibrated(
                 TrackerCore.restore(self._config, checkpoint.state, checkpoint.identities)
             )
             self._checkpoints = self._checkpointer(checkpoint.positions)
             log.info("going on with %d known identities", len(checkpoint.identities))
-        self._core.begin_after(newest.track, newest.identity)
+        self._core.begin_after(recalled.track, recalled.identity)
+        for camera in recalled.ended:
+            # Its sender may be gone for good; if it comes again it is waited for again.
+            self._watermark.leave(camera)
 
     def _calibrated(self, core: TrackerCore) -> TrackerCore:
         for camera in self._known.values():
@@ -176,8 +180,10 @@ class TrackerService:
             if isinstance(event, Delivered):
                 self._take(event)
             elif isinstance(event, Begun):
-                if event.renewed:
+                if event.renewed or not event.live:
+                    # What waits of a recorded camera comes again: it goes on behind what was processed.
                     self._watermark.rejoin(event.stream, live=event.live)
+                    self._checkpoints.reopened(event.stream)
             elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
                 self._watermark.leave(event.stream)
