@@ -12,17 +12,24 @@ from typing import NamedTuple
 
 from shared.errors import MessageError
 
-LINK_VERSION = 1
+LINK_VERSION = 2
 
 _LAYOUT = struct.Struct(">2sBBIqqqq")
 _MAGIC = b"TL"
 
 
+LIVE = 1
+"""Flag of OPEN: the stream is live."""
+
+HAS_END = 2
+"""Flag of OPEN: the sender has the end of the stream.  Without it more may follow an end that has arrived."""
+
+
 class Kind(enum.IntEnum):
     """What an envelope carries.
 
-    From the sender: OPEN (a stream begins or goes on; seq: the oldest message still held; a: 1 when
-    live; b: when the sender began, on its clock), DATA (seq: its number), PING (seq: the sender's clock;
+    From the sender: OPEN (a stream begins or goes on; seq: the oldest message still held; a: `LIVE` and
+    `HAS_END`; b: when the sender began, on its clock), DATA (seq: its number), PING (seq: the sender's clock;
     a: its estimate of the receiver's clock minus its own), REPORT (a message outside every stream).
     From the receiver: ACCEPT and ACK (seq: everything below is durable; a: everything below has arrived;
     b: nothing from here on may be sent yet), PONG (seq: the ping's; a: the receiver's clock; session: the

@@ -6,6 +6,7 @@ TrackingError                     something a user can understand and mend; its 
 ├── ModelError                    weights are missing, damaged or of a layout we do not know     permanent
 ├── DownloadError                 an address did not answer, or sent something else              may pass
 ├── StorageError                  the database, the data folder or its disk refused              may pass
+│   └── FolderInUseError          another process writes the data folder                         may pass
 ├── LinkError                     an address cannot be bound or connected, or no answer came     may pass
 │   └── StreamRefusedError        the other end of a link will not hear one of its streams       says itself
 └── MessageError                  bytes that are not a message of ours (counted and dropped)     permanent
@@ -59,6 +60,10 @@ class StorageError(TrackingError):
     """The database, the data folder or the disk under it refused."""
 
     usually_permanent = False
+
+
+class FolderInUseError(StorageError):
+    """Another process writes the data folder."""
 
 
 class LinkError(TrackingError):

@@ -24,7 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
 
-from shared.errors import StorageError
+from shared.errors import FolderInUseError, StorageError
+from shared.private_files import make_private_folder
 
 SUPERVISOR_LOCK, WRITER_LOCK = "supervisor.lock", "writer.lock"
 
@@ -45,9 +46,9 @@ class FolderLock:
     owner: what others are told of this process, such as "tracking-system run".
     part: "supervisor" for a program whose child will write, "writer" for that child, "whole" for others.
 
-    `acquire` raises StorageError where another process (or another lock of this one) holds the folder, with
-    its process id, name and beginning; where the folder cannot be written; and where its file system has no
-    locks.
+    `acquire` raises FolderInUseError where another process (or another lock of this one) holds the folder,
+    with its process id, name and beginning; StorageError where the folder cannot be written, and where its
+    file system has no locks.
     """
 
     def __init__(self, folder: Path, owner: str, part: Part = "whole") -> None:
@@ -88,7 +89,7 @@ class FolderLock:
     def _locked(self, name: str, patience_s: float) -> Iterator[None]:
         path = self._folder / name
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._folder)
             # Opened for appending: whoever fails to get the lock must not wipe the holder's name.
             file = path.open("a+", encoding="utf-8")
         except OSError as error:
@@ -114,7 +115,7 @@ class FolderLock:
                         permanent=True,
                     ) from None
                 if time.monotonic() >= until_s:
-                    raise StorageError(
+                    raise FolderInUseError(
                         f"{self._folder} is in use by {_holder(file)}: end that one, or choose another folder"
                     ) from None
                 time.sleep(_POLL_S)

@@ -168,7 +168,9 @@ class Hop:
         known = self.streams.get(stream)
         if known is not None and known.session == opened.session and not known.accepted:
             return None  # asked again while the next service has not answered yet
-        if not opened.live:
+        if not opened.live and known is not None and known.session == opened.session:
+            self.outgoing.reopen(stream)
+        elif not opened.live:
             self.outgoing.open(stream, opened.session, live=False)
         elif known is None or not known.live:
             self.outgoing.open(stream, self.incarnation, live=True, outbox=self._outbox)

@@ -13,9 +13,9 @@ import zmq
 from shared import envelope
 from shared.clock import now_ns
 from shared.codec import decode
-from shared.envelope import Envelope, Kind, Refusal
+from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError
-from shared.messages import Buffer, Message, Report
+from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import Arrival, ReceiveWindow
 
@@ -32,13 +32,16 @@ FORGET_REPORT_S = 60.0
 class Opened:
     """A sender asks to send a stream; answer with `LinkReceiver.accept` once you know from where.
 
-    first: the oldest message the sender still has.
+    The same session comes again where more may follow its end: answer with the number of that end.
+
+    first: the oldest message the sender still has.  has_end: it has the stream's end, too.
     """
 
     stream: int
     session: int
     live: bool
     first: int
+    has_end: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +84,7 @@ class _Stream:
     window: ReceiveWindow | None = None
     told: tuple[int, int] = _NOTHING
     silent: bool = False
+    ended: bool = False  # its end was delivered
 
 
 @dataclass(slots=True)
@@ -217,13 +221,15 @@ class LinkReceiver:
                 self._displace(got.stream, got.session, peer, Refusal.ASK_LATER)
                 return None
             self._displace(got.stream, known.session, known.peer, Refusal.FOR_GOOD)
-        if known is not None and known.session == got.session and known.window is not None:
+        resumed = known is not None and known.ended and not got.a & HAS_END
+        if known is not None and known.session == got.session and known.window is not None and not resumed:
             # It asks where it stands, or goes on after a restart of its own or of the network.
             known.peer, known.began_ns = peer, got.b
             self._tell(got.stream, known, Kind.ACCEPT)
             return None
-        self._streams[got.stream] = _Stream(peer, got.session, bool(got.a), got.b)
-        return Opened(got.stream, got.session, bool(got.a), got.seq)
+        live = bool(got.a & LIVE)
+        self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
+        return Opened(got.stream, got.session, live, got.seq, bool(got.a & HAS_END))
 
     def _displace(self, stream: int, session: int, peer: bytes, what: Refusal) -> None:
         reason = f"stream {stream} is sent by another process now; is the same camera started twice?"
@@ -247,6 +253,7 @@ class LinkReceiver:
         except MessageError as error:
             self.refuse(got.stream, f"message {got.seq} is malformed: {error}")
             raise
+        state.ended = isinstance(message, End) and not state.live
         return Delivered(got.stream, got.session, got.seq, message)
 
     def _hear(self, peer: bytes) -> _Peer:

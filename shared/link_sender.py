@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import zmq
 
 from shared import envelope
-from shared.clock import OffsetEstimator, now_ns
+from shared.clock import NEGLIGIBLE_NS, OffsetEstimator, now_ns
 from shared.codec import encode
-from shared.envelope import Envelope, Kind, Refusal
+from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError, StreamRefusedError
-from shared.messages import Buffer, Message, Report
+from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import SendWindow
 
@@ -83,6 +83,14 @@ class LinkSender:
         self._streams[stream] = _Stream(session, live, SendWindow(first), outbox)
         self._ask(stream)
 
+    def reopen(self, stream: int) -> None:
+        """Go on with a recorded stream behind its end, if that was sent: it comes once more, from its start.
+
+        What is unacknowledged is kept; until the receiver has said where it stands, `position` is None.
+        """
+        self._streams[stream].window.take_back_end()
+        self._ask(stream)
+
     def position(self, stream: int) -> int | None:
         """The number the stream's next message will have, or None while the receiver has not said."""
         state = self._streams.get(stream)
@@ -113,10 +121,12 @@ class LinkSender:
     def send(self, stream: int, message: Message, seq: int | None = None) -> None:
         """Hand over a message; it goes out as soon as the receiver grants it.
 
+        An `End` does not use up its number: `reopen`, here or after a restart, goes on at it.
         Raises LinkError where `seq` leaves a gap.
         """
         state = self._streams[stream]
-        state.window.push(encode(message), None if state.live else seq)
+        end = isinstance(message, End) and not state.live
+        state.window.push(encode(message), None if state.live else seq, end=end)
         self._transmit(stream, state)
         while state.live and state.window.unsent > state.outbox and state.window.drop_oldest_unsent():
             state.dropped += 1
@@ -124,6 +134,11 @@ class LinkSender:
     def report(self, message: Report) -> None:
         """Send a report outside every stream, if the way is free."""
         self._put(Envelope(Kind.REPORT), encode(message))
+
+    def clock_was_set(self) -> None:
+        """Measure anew how far the receiver's clock is from ours, at once: ours was set."""
+        self.clock.reset()
+        self._pinged_at_s = float("-inf")
 
     def poll(self) -> None:
         """Take in what the receiver said, send what may be sent, ask where there is doubt.
@@ -201,7 +216,10 @@ class LinkSender:
     def _take_pong(self, got: Envelope) -> None:
         if got.a < 0:
             raise MessageError("a clock before 1970")
+        before_ns = self.clock.offset_ns
         self.clock.add(got.seq, got.a, now_ns())
+        if abs(self.clock.offset_ns - before_ns) > NEGLIGIBLE_NS:
+            self._pinged_at_s = float("-inf")  # the receiver hears of it before the next message
         if self._receiver not in (None, got.session):
             log.info("%s restarted: sending again what it had not acknowledged", self._name)
             for number in self._streams:
@@ -210,7 +228,7 @@ class LinkSender:
         self._look_for_losses(pinged_at_ns=got.seq)
 
     def _go_on(self, got: Envelope, state: _Stream) -> None:
-        if got.seq < state.window.durable:
+        if got.seq < state.window.oldest:
             raise LinkError(
                 f"{self._name} at {self._address} wants stream {got.stream} from {got.seq} on, but has "
                 f"answered for everything below {state.window.durable}: start this program again"
@@ -233,8 +251,10 @@ class LinkSender:
         state = self._streams[stream]
         state.opened = False
         state.asked_at_s = self._monotonic_s()
-        first, live = state.window.durable, int(state.live)
-        self._put(Envelope(Kind.OPEN, stream, state.session, seq=first, a=live, b=self._began_ns))
+        flags = LIVE * state.live | HAS_END * state.window.has_end
+        self._put(
+            Envelope(Kind.OPEN, stream, state.session, seq=state.window.oldest, a=flags, b=self._began_ns)
+        )
 
     def _transmit(self, stream: int, state: _Stream) -> None:
         if not state.opened:

@@ -194,6 +194,8 @@ class Checkpoint:
     positions: dict[int, tuple[int, int]]
     state: bytes
     identities: dict[int, bytes] = field(default_factory=dict)
+    events: tuple[IdentityEvent, ...] = ()
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Expected(NamedTuple):
@@ -245,6 +247,7 @@ class IdentityEvent:
     kind: str
     t_ns: int
     value: str = ""
+    tracks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
 from shared.feed import FeedPublisher
 from shared.logs import console_text
+from shared.private_files import make_private_file
 from shared.request import Requester
 from tracking_system.progress import Progress
 from tracking_system.supervisor import PERMANENT_CODES, Exit, ProcessTable, Program
@@ -319,7 +320,8 @@ def write_snapshot(setup: Setup, data: Path) -> Path:
     path = data / "run" / "cameras.yaml"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # addresses of cameras hold passwords
+        make_private_file(path)
+        path.chmod(0o600)  # addresses of cameras hold passwords
         path.write_text(dump(setup), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ import psutil
 
 from services.ingest.pacing import Timeline
 from services.ingest.pool import FramePool, Image
-from services.ingest.source import Recording, Source, redacted
+from services.ingest.source import Recording, Source
 from shared.errors import SourceError
+from shared.redaction import redacted
 
 OPEN_TIMEOUT_S = 10.0
 """Longest that opening a network camera may take: its first whole picture may come after some seconds."""
@@ -223,10 +225,20 @@ def _place(address: str) -> tuple[str, int] | None:
     try:
         port = parts.port or _PORTS.get(parts.scheme.lower())
     except ValueError:
-        raise SourceError(f"{redacted(address)} has an impossible port number") from None
+        raise SourceError(
+            f"{redacted(address)} has an impossible port number; in a user or password / ? # @ : must be "
+            "written as %2F %3F %23 %40 %3A"
+        ) from None
     if not parts.hostname or port is None or parts.scheme.lower() not in _PORTS:
         return None
     return parts.hostname, port
+
+
+def _shown(address: str, place: str) -> str:
+    """The place for an error; where it may be a part of the password, the address without that."""
+    rest = address.partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    return redacted(address) if "@" in rest[len(authority) :] else place
 
 
 def _resolved(address: str) -> frozenset[tuple[str, int]]:
@@ -237,7 +249,8 @@ def _resolved(address: str) -> frozenset[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise SourceError(f"the name {place[0]} is not known; check the address and the network") from None
+        name = _shown(address, place[0])
+        raise SourceError(f"the name {name} is not known; check the address and the network") from None
     return frozenset((str(each[4][0]), place[1]) for each in found)
 
 
@@ -246,7 +259,7 @@ def _knock(address: str) -> None:
     place = _place(address)
     if place is None:
         return
-    name = f"{place[0]} port {place[1]}"
+    name = _shown(address, f"{place[0]} port {place[1]}")
     try:
         socket.create_connection(place, _KNOCK_TIMEOUT_S).close()
     except TimeoutError:

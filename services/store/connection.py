@@ -16,6 +16,7 @@ from pathlib import Path
 
 from services.store.migrations import SCHEMA_VERSION, check_version, migrate
 from shared.errors import StorageError
+from shared.private_files import make_private_file, make_private_folder
 
 DATABASE_NAME = "tracking.db"
 
@@ -63,7 +64,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def open_writer(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     """The connection that writes; makes the file where there is none, and brings its schema up to date."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
+    make_private_file(path)  # SQLite gives the files beside it the same mode
     connection = sqlite3.connect(
         path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
     )

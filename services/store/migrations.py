@@ -156,7 +156,19 @@ _SETTLING = (
     "ALTER TABLE observations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS, _SETTLING)
+# Tracks of people who were forgotten: messages of live cameras that are on their way still contain them.
+_ERASED_TRACKS = (
+    "CREATE TABLE erased_tracks (track INTEGER PRIMARY KEY)",
+    "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _TABLES,
+    _DECISIONS,
+    _REPLACEMENTS,
+    _SETTLING,
+    _ERASED_TRACKS,
+)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

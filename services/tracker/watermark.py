@@ -15,6 +15,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+CLOCK_SET_NS = 250_000_000
+"""What a live camera's time goes back by at most while no clock was set: estimated offsets of clocks vary."""
+
 
 @dataclass(slots=True)
 class _Queue(Generic[T]):
@@ -42,10 +45,13 @@ class Watermark(Generic[T]):
     def add(self, camera: int, t_ns: int, item: T, *, live: bool, now_ns: int) -> None:
         """Take in the next item of a camera; a time before its camera's last one counts as that one.
 
-        A camera that had left is waited for again.
+        A camera that had left is waited for again.  Where a live camera's time goes back by more than
+        `CLOCK_SET_NS` a clock was set, and its order goes on from there.
         """
         queue = (self._live if live else self._recorded).setdefault(camera, _Queue())
         queue.left = False
+        if live and t_ns < queue.reached_ns - CLOCK_SET_NS:
+            queue.reached_ns = t_ns
         queue.reached_ns = max(queue.reached_ns, t_ns)
         queue.waiting.append((queue.reached_ns, now_ns, item))
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.ingest.service import recorded_session
+from services.ingest.recording import recorded_session
 from services.store.database import DatabaseManager
 from shared.config import CameraConfig
 from shared.endpoints import Endpoints

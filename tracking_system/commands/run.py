@@ -20,7 +20,15 @@ from shared.config_file import Setup, is_recorded
 from shared.errors import ConfigError, SourceError, TrackingError
 from shared.folder_lock import FolderLock
 from tracking_system.commands.arguments import add_data, add_settings, setup_of
-from tracking_system.local_run import INTERRUPTED, LocalRun, child_environment, python_command, write_snapshot
+from tracking_system.continuation import continue_folder
+from tracking_system.local_run import (
+    FINISHED,
+    INTERRUPTED,
+    LocalRun,
+    child_environment,
+    python_command,
+    write_snapshot,
+)
 from tracking_system.missing_frames import missing_text
 from tracking_system.progress import Progress
 
@@ -61,6 +69,11 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
     _check_record(record)
     with FolderLock(data, "tracking-system run", "supervisor"):
         logs.configure("run", data, setup.config.log_level)
+        if not continue_folder(setup, data):
+            log.info("nothing was left to do: every frame of every camera is in %s already", data)
+            _tell_numbers(data)
+            log.info("to see it: tracking-system replay %s; to do it again, choose another --data", data)
+            return FINISHED
         snapshot = write_snapshot(setup, data)
         # What was chosen is named, so that no service looks again for what is not to be had.
         detector, embedder = _checked_models(snapshot)
@@ -132,12 +145,22 @@ def _tell(local_run: LocalRun, data: Path, code: int) -> None:
     """How the run ended, on the console and in the log."""
     for name, reason in local_run.failed.items():
         log.error("%s failed: %s", name, reason)
+    if not _tell_numbers(data):
+        return
+    if code == INTERRUPTED:
+        log.info("the same command goes on where this run stopped")
+    else:
+        log.info("who was where: tracking-system last-seen %s", data)
+
+
+def _tell_numbers(data: Path) -> bool:
+    """What is in the database; False where it cannot be read."""
     try:
         with History(data) as history:
             numbers = statistics(history)
     except TrackingError as error:
         log.warning("%s", error)
-        return
+        return False
     for camera in numbers.cameras:
         notes = [camera.ended or "not at its end"]
         if missing := missing_text(camera):
@@ -146,7 +169,4 @@ def _tell(local_run: LocalRun, data: Path, code: int) -> None:
             notes.append(camera.detail)
         log.info("%s: %d frames, %d people, %s", camera.name, camera.frames, camera.people, ", ".join(notes))
     log.info("%d people in %d frames; everything is in %s", numbers.people, numbers.frames, data)
-    if code == INTERRUPTED:
-        log.info("the same command goes on where this run stopped")
-    else:
-        log.info("who was where: tracking-system last-seen %s", data)
+    return True

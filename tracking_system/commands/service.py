@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared import logs
-from shared.config_file import Setup
+from shared.config_file import Setup, is_recorded
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError, TrackingError
 from tracking_system.commands.arguments import add_data, add_hosts, add_settings, endpoints, setup_of
@@ -98,7 +98,10 @@ def _call(arguments: argparse.Namespace, setup: Setup, addresses: Endpoints, sto
     shell: Any = importlib.import_module(f"services.{arguments.command}.service")
     cameras, config = setup.cameras, setup.config
     if arguments.command == "ingest":
-        return int(shell.run(cameras[arguments.camera], config, addresses, stop))
+        camera = cameras[arguments.camera]
+        recording: Any = importlib.import_module("services.ingest.recording")
+        start_ns = recording.start_of(camera, cameras, arguments.data) if is_recorded(camera) else 0
+        return int(shell.run(camera, config, addresses, stop, start_ns=start_ns))
     if arguments.command == "store":
         supervised = arguments.supervised_by is not None
         return int(shell.run(cameras, arguments.data, config, addresses, stop, supervised=supervised))
