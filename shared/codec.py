@@ -198,20 +198,32 @@ def _pack_checkpoint(message: Checkpoint, packer: Packer) -> list[Any]:
     for blob in message.identities.values():
         packer.raw(blob)
     positions = [[camera, *position] for camera, position in message.positions.items()]
-    return [positions, list(message.identities)]
+    ends = [[camera, *position] for camera, position in message.ends.items()]
+    return [
+        positions,
+        ends,
+        [_pack_event(event, packer) for event in message.events],
+        list(message.identities),
+    ]
 
 
 def _unpack_checkpoint(unpacker: Unpacker) -> Checkpoint:
+    positions, ends = _positions(unpacker), _positions(unpacker)
+    events = tuple(_unpack_event(Unpacker({"f": row, "a": []}, [])) for row in unpacker.sequence(1 << 16))
+    identities = unpacker.sequence(1 << 20)
+    if not all(type(i) is int and 0 < i <= INT64_MAX for i in identities):
+        raise MessageError("an identity is an integer from 1")
+    state = bytes(unpacker.raw())
+    return Checkpoint(positions, state, {i: bytes(unpacker.raw()) for i in identities}, events, ends)
+
+
+def _positions(unpacker: Unpacker) -> dict[int, tuple[int, int]]:
     positions: dict[int, tuple[int, int]] = {}
     for row in unpacker.sequence(1 << 16):
         if not isinstance(row, list) or len(row) != 3 or not all(type(v) is int and v >= 0 for v in row):
             raise MessageError("a position is camera, session and sequence number")
         positions[row[0]] = (row[1], row[2])
-    identities = unpacker.sequence(1 << 20)
-    if not all(type(i) is int and 0 < i <= INT64_MAX for i in identities):
-        raise MessageError("an identity is an integer from 1")
-    state = bytes(unpacker.raw())
-    return Checkpoint(positions, state, {i: bytes(unpacker.raw()) for i in identities})
+    return positions
 
 
 def _pack_followed(message: Followed, _: Packer) -> list[Any]:
@@ -255,11 +267,17 @@ def _expected(row: Any) -> Expected:
 
 
 def _pack_event(message: IdentityEvent, _: Packer) -> list[Any]:
-    return [message.identity, message.kind, message.t_ns, _text(message.value)]
+    return [message.identity, message.kind, message.t_ns, _text(message.value), list(message.tracks)]
 
 
 def _unpack_event(unpacker: Unpacker) -> IdentityEvent:
-    return IdentityEvent(unpacker.integer(1), unpacker.text(DECISIONS), unpacker.integer(), unpacker.text())
+    return IdentityEvent(
+        unpacker.integer(1),
+        unpacker.text(DECISIONS),
+        unpacker.integer(),
+        unpacker.text(),
+        tuple(unpacker.sequence(1 << 20)),
+    )
 
 
 def _pack_report(message: Report, _: Packer) -> list[Any]:

@@ -34,14 +34,13 @@ class Opened:
 
     The same session comes again where more may follow its end: answer with the number of that end.
 
-    first: the oldest message the sender still has.  has_end: it has the stream's end, too.
+    first: the oldest message the sender still has.
     """
 
     stream: int
     session: int
     live: bool
     first: int
-    has_end: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +228,7 @@ class LinkReceiver:
             return None
         live = bool(got.a & LIVE)
         self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
-        return Opened(got.stream, got.session, live, got.seq, bool(got.a & HAS_END))
+        return Opened(got.stream, got.session, live, got.seq)
 
     def _displace(self, stream: int, session: int, peer: bytes, what: Refusal) -> None:
         reason = f"stream {stream} is sent by another process now; is the same camera started twice?"

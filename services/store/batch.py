@@ -291,11 +291,14 @@ class Batch:
         """Take in decisions first: the states of people are those after them."""
         for event in message.events:
             self._add_event(event)
-        positions = [[camera, *position] for camera, position in sorted(message.positions.items())]
+        positions, ends = (
+            json.dumps([[camera, *position] for camera, position in sorted(each.items())])
+            for each in (message.positions, message.ends)
+        )
         self._connection.execute(
-            "INSERT INTO checkpoint VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET "
-            "positions = excluded.positions, state = excluded.state",
-            (json.dumps(positions), message.state),
+            "INSERT INTO checkpoint (id, positions, state, ends) VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET positions = excluded.positions, state = excluded.state, ends = excluded.ends",
+            (positions, message.state, ends),
         )
         remembered = [(identity, state) for identity, state in message.identities.items() if state]
         dropped = [(identity,) for identity, state in message.identities.items() if not state]

@@ -33,6 +33,12 @@ def newest_checkpoint(connection: sqlite3.Connection, *, identities: bool = True
     return Checkpoint(positions, row[1], dict(states))
 
 
+def checkpoint_ends(connection: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+    """The ends of recordings that the newest checkpoint contains: camera -> session and number."""
+    row = connection.execute("SELECT ends FROM checkpoint").fetchone()
+    return {} if row is None else {camera: (session, seq) for camera, session, seq in json.loads(row[0])}
+
+
 def identity_states(connection: sqlite3.Connection, after: int, most_bytes: int) -> dict[int, bytes]:
     """The states of the next people whom the tracker remembers, by identity, in order.
 

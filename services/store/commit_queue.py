@@ -10,7 +10,7 @@ not be in the database.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shared.link_receiver import Delivered
@@ -19,8 +19,10 @@ from shared.messages import Checkpoint, End
 OWN_STREAM = 0
 """The tracker's own stream: its checkpoints."""
 
+Position = tuple[int, int]
+"""Session and sequence number."""
+
 PositionOf = Callable[[int, int], int]
-HasEnded = Callable[[int, int], bool]
 
 
 class _Key(NamedTuple):
@@ -32,16 +34,15 @@ class CommitQueue:
     """What has arrived and is not committed, in the order of arrival.
 
     position: of a stream and session, the last committed number, -1 before its first.
-    has_ended: of a stream and session, whether its end is committed and nothing behind it.
+    ends: those of the newest committed checkpoint, camera -> session and number.
     """
 
-    def __init__(self, position: PositionOf, has_ended: HasEnded) -> None:
+    def __init__(self, position: PositionOf, ends: Mapping[int, Position]) -> None:
         self._position = position
-        self._has_ended = has_ended
+        self._ends = dict(ends)
         self._live: dict[int, bool] = {}
         self._ready: list[Delivered] = []
         self._held: dict[_Key, deque[Delivered]] = {}
-        self._endless: set[_Key] = set()  # streams whose sender has no end of them, or none any more
         self._checkpoints: deque[Delivered] = deque()
         self._tracker: int | None = None  # the session of the tracker that sends
         self._fenced: int | None = None  # that of one that has been replaced
@@ -54,21 +55,14 @@ class CommitQueue:
         """Whether `batch` can have anything in it."""
         return bool(self._ready or self._checkpoints)
 
-    def open(self, stream: int, session: int, *, live: bool, has_end: bool) -> None:
-        """A stream begins, or goes on behind its last committed message: what is held of it comes again.
-
-        has_end: whether the sender has the stream's end, too.
-        """
+    def open(self, stream: int, session: int, *, live: bool) -> None:
+        """A stream begins, or goes on behind its last committed message: what is held of it comes again."""
         if stream == OWN_STREAM:
             self._tracker = session
             self._checkpoints.clear()
         else:
-            key = _Key(stream, session)
             self._live[stream] = live
-            self._held.pop(key, None)
-            self._endless.discard(key)
-            if not has_end:
-                self._endless.add(key)
+            self._held.pop(_Key(stream, session), None)
 
     def fence(self) -> list[tuple[int, int]]:
         """Another tracker takes over: discard what the one before has sent and is not committed.
@@ -85,15 +79,12 @@ class CommitQueue:
     def add(self, delivered: Delivered) -> None:
         """Take in the next message of a stream."""
         if delivered.stream == OWN_STREAM:
-            if delivered.session == self._fenced:
-                return
-            self._checkpoints.append(delivered)
-        elif self._live.get(delivered.stream, True):
+            if delivered.session != self._fenced:
+                self._checkpoints.append(delivered)
+        elif self._live.get(delivered.stream, True) or self._is_late_end(delivered):
             self._ready.append(delivered)
         else:
             self._held.setdefault(_Key(delivered.stream, delivered.session), deque()).append(delivered)
-            if isinstance(delivered.message, End):
-                self._endless.discard(_Key(delivered.stream, delivered.session))
 
     def batch(self) -> list[Delivered]:
         """What may be committed now, in order; it stays until `committed`.
@@ -107,37 +98,22 @@ class CommitQueue:
         """The last batch is on the disk."""
         self._ready.clear()
 
+    def _is_late_end(self, delivered: Delivered) -> bool:
+        """Whether it is an end that the newest checkpoint contains: it was lost and is sent again."""
+        return isinstance(delivered.message, End) and (
+            self._ends.get(delivered.stream) == (delivered.session, delivered.seq)
+        )
+
     def _release(self) -> None:
-        """Make ready the checkpoints of which everything has arrived, each behind what it contains."""
-        self._release_repeated_ends()
+        """Make ready the checkpoints of which all results have arrived, each behind what it contains."""
         while self._checkpoints:
             message = self._checkpoints[0].message
             if isinstance(message, Checkpoint):
-                if not self._is_whole(message):
+                if not all(self._has_arrived(c, s, seq) for c, (s, seq) in message.positions.items()):
                     return
                 self._release_contained(message)
+                self._ends = dict(message.ends)
             self._ready.append(self._checkpoints.popleft())
-
-    def _release_repeated_ends(self) -> None:
-        """Make ready ends whose acknowledgement was lost: committing them again changes nothing."""
-        for key, held in list(self._held.items()):
-            if len(held) == 1 and isinstance(held[0].message, End) and self._has_ended(*key):
-                self._ready.append(held.popleft())
-                del self._held[key]
-
-    def _is_whole(self, checkpoint: Checkpoint) -> bool:
-        """Whether all results and ends that a checkpoint contains are here or committed."""
-        return all(
-            self._has_arrived(camera, session, seq) for camera, (session, seq) in checkpoint.positions.items()
-        ) and all(
-            self._end_has_arrived(_Key(camera, session)) for camera, (session, _) in checkpoint.ends.items()
-        )
-
-    def _end_has_arrived(self, key: _Key) -> bool:
-        held = self._held.get(key)
-        if held and isinstance(held[-1].message, End):
-            return True
-        return key in self._endless or self._has_ended(*key)
 
     def _has_arrived(self, stream: int, session: int, seq: int) -> bool:
         held = self._held.get(_Key(stream, session))
@@ -159,7 +135,7 @@ class CommitQueue:
                 del self._held[key]
 
 
-def _is_contained(delivered: Delivered, seq: int, end: tuple[int, int] | None) -> bool:
+def _is_contained(delivered: Delivered, seq: int, end: Position | None) -> bool:
     """Whether a checkpoint with this position and end of the stream contains a message."""
     if isinstance(delivered.message, End):  # it has the number of what would come next
         return (delivered.session, delivered.seq) == end

@@ -11,7 +11,13 @@ from typing import TypeAlias
 
 from services.store import retention
 from services.store.batch import Batch, decisions, position, store_report
-from services.store.checkpoint import Numbers, identity_states, newest_checkpoint, newest_numbers
+from services.store.checkpoint import (
+    Numbers,
+    checkpoint_ends,
+    identity_states,
+    newest_checkpoint,
+    newest_numbers,
+)
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
 from services.store.transaction import transaction
 from shared.config import CameraConfig
@@ -90,14 +96,10 @@ class DatabaseManager:
         with self._reading():
             return newest_numbers(self._connection)
 
-    def has_ended(self, camera: int, session: int) -> bool:
-        """Whether the end of a session is stored, and nothing behind it."""
+    def checkpoint_ends(self) -> dict[int, tuple[int, int]]:
+        """The ends of recordings that the newest checkpoint contains: camera -> session and number."""
         with self._reading():
-            row = self._connection.execute(
-                "SELECT 1 FROM sessions WHERE camera = ? AND session = ? AND ended IS NOT NULL",
-                (camera, session),
-            ).fetchone()
-        return row is not None
+            return checkpoint_ends(self._connection)
 
     def ended_cameras(self) -> list[int]:
         """Cameras whose newest session has ended: nothing of it is to come."""

@@ -157,7 +157,9 @@ _SETTLING = (
 )
 
 # Tracks of people who were forgotten: messages of live cameras that are on their way still contain them.
+# A checkpoint's `ends`, JSON rows [camera, session, sequence number], are the ends of recordings it contains.
 _ERASED_TRACKS = (
+    "ALTER TABLE checkpoint ADD COLUMN ends TEXT NOT NULL DEFAULT '[]'",
     "CREATE TABLE erased_tracks (track INTEGER PRIMARY KEY)",
     "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
 )

@@ -68,7 +68,7 @@ class StoreService:
         self._database.set_cameras(cameras)
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
-        self._queue = CommitQueue(self._database.position, self._database.has_ended)
+        self._queue = CommitQueue(self._database.position, self._database.checkpoint_ends())
         self._reports: dict[tuple[str, int, str], Report] = {}
         self._unwritten: dict[tuple[str, int, str], Report] = {}
         self._gather_until_s = 0.0
@@ -143,7 +143,7 @@ class StoreService:
             self._unreadable = True
             return
         self._unreadable = False
-        self._queue.open(opened.stream, opened.session, live=opened.live, has_end=opened.has_end)
+        self._queue.open(opened.stream, opened.session, live=opened.live)
         window = WINDOW if opened.live else RECORDED_WINDOW
         self._tracks.accept(opened.stream, max(position, opened.first), window)
 

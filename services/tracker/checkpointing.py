@@ -27,7 +27,7 @@ MAX_REST_S = 10.0
 @dataclass(slots=True)
 class _Pending:
     checkpoint: Checkpoint
-    answers: dict[int, Position]  # up to which messages may be acknowledged with it, ends included
+    ends: dict[int, Position]  # those it contains of which nothing has come behind since
     taken_s: float
     seq: int | None = None  # its number on the link, once it is sent
 
@@ -37,10 +37,13 @@ class Acknowledged:
     """A checkpoint that is on the store's disk.
 
     positions: camera -> session and number up to which its messages may be acknowledged.
+    ends: the same of the ends of recordings, once the store has acknowledged them as well: an end that is
+        lost on its way to the store comes behind the checkpoint that contains it.
     events: the decisions that it contains.
     """
 
     positions: dict[int, Position]
+    ends: dict[int, Position]
     events: tuple[IdentityEvent, ...] = ()
 
 
@@ -51,7 +54,6 @@ class _Since:
     frames: Counter[int] = field(default_factory=Counter)  # by camera
     first_s: float | None = None
     last_s: float = 0.0
-    ends: dict[int, Position] = field(default_factory=dict)
     events: list[IdentityEvent] = field(default_factory=list)
     urgent: bool = False
 
@@ -91,13 +93,12 @@ class Checkpointer:
         last: it is the end of the stream, whose number the next message has if there is one after all.
         """
         self._ends.pop(camera, None)
-        self._since.ends.pop(camera, None)
         self._since.frames[camera] += 1
         self.changed(now_s)
         if not last:
             self._processed[camera] = (session, seq)
             return
-        self._ends[camera] = self._since.ends[camera] = (session, seq)
+        self._ends[camera] = (session, seq)
         self._processed.pop(camera, None)
         if seq:
             self._processed[camera] = (session, seq - 1)
@@ -106,11 +107,8 @@ class Checkpointer:
     def reopened(self, camera: int) -> None:
         """A recorded stream goes on at the number of its end, if that was processed."""
         self._ends.pop(camera, None)
-        self._since.ends.pop(camera, None)
-        if self._pending is not None and self._pending.answers.pop(camera, None) is not None:
-            positions = self._pending.checkpoint.positions
-            if camera in positions:
-                self._pending.answers[camera] = positions[camera]
+        if self._pending is not None:
+            self._pending.ends.pop(camera, None)
 
     def changed(self, now_s: float) -> None:
         """The tracker's state has changed."""
@@ -134,9 +132,9 @@ class Checkpointer:
             state, identities = snapshot()
             since = self._since
             checkpoint = Checkpoint(
-                dict(self._processed), state, identities, tuple(since.events), dict(since.ends)
+                dict(self._processed), state, identities, tuple(since.events), dict(self._ends)
             )
-            self._pending = _Pending(checkpoint, self._processed | self._ends, now_s)
+            self._pending = _Pending(checkpoint, dict(self._ends), now_s)
             self._since = _Since()
 
     def _is_due(self, now_s: float) -> bool:
@@ -169,4 +167,5 @@ class Checkpointer:
             return None
         self._pending = None
         self._rest_until_s = now_s + min(COST_RATIO * (now_s - pending.taken_s), MAX_REST_S)
-        return Acknowledged(pending.answers, pending.checkpoint.events)
+        checkpoint = pending.checkpoint
+        return Acknowledged(checkpoint.positions, pending.ends, checkpoint.events)

@@ -77,6 +77,7 @@ class TrackerService:
         self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
         self._confirmations: list[_Confirmation] = []
+        self._owed_ends: dict[int, Position] = {}
         self._closing = False
         self._heard_s = 0.0
         self._drain_until_s: float | None = None
@@ -184,6 +185,7 @@ class TrackerService:
                     # What waits of a recorded camera comes again: it goes on behind what was processed.
                     self._watermark.rejoin(event.stream, live=event.live)
                     self._checkpoints.reopened(event.stream)
+                    self._owed_ends.pop(event.stream, None)
             elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
                 self._watermark.leave(event.stream)
@@ -266,8 +268,17 @@ class TrackerService:
             self._health.made_progress()
             for camera, (session, seq) in acknowledged.positions.items():
                 self._hop.incoming.acknowledge(camera, session, seq)
+            self._owed_ends.update(acknowledged.ends)
             self._confirm(acknowledged.events)
+        self._acknowledge_ends()
         self._refuse_overdue(now_s)
+
+    def _acknowledge_ends(self) -> None:
+        for camera, (session, seq) in list(self._owed_ends.items()):
+            state = self._hop.streams.get(camera)
+            if state is None or state.session != session or self._hop.outgoing.durable(camera) > seq:
+                self._hop.incoming.acknowledge(camera, session, seq)
+                del self._owed_ends[camera]
 
     def _snapshot(self) -> tuple[bytes, dict[int, bytes]]:
         return self._core.snapshot(reserve=self._has_live and not self._closing)
