@@ -29,7 +29,7 @@ from shared.errors import StorageError
 from shared.link_receiver import Delivered, LinkReceiver, Opened
 from shared.link_sender import LinkSender
 from shared.messages import End
-from shared.request import Fields, Reply, Requester, Responder
+from shared.request import Fields, Requester, Responder
 from tests.shared.samples import tracks
 from tests.shared.wire import Context, pump_until
 
@@ -64,25 +64,33 @@ def served(run: Callable[[threading.Event], object]) -> Iterator[threading.Threa
     assert not thread.is_alive()
 
 
+@contextmanager
+def store_process(data: Path) -> Iterator[subprocess.Popen[str]]:
+    """A store in a process of its own, which ends with the block at the latest."""
+    config = data / "cameras.yaml"
+    config.write_text("cameras:\n  1: {source: gate.mp4}\n")
+    command = [sys.executable, "-m", "tracking_system", "store", "--config", str(config), "--data", str(data)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_store_started_while_another_process_holds_the_database_goes_on_when_it_is_free(
     tmp_path: Path, endpoints: Endpoints, context: Context
 ) -> None:
     DatabaseManager(tmp_path).close()
-    config = tmp_path / "cameras.yaml"
-    config.write_text("cameras:\n  1: {source: gate.mp4}\n")
-    command = [sys.executable, "-m", "tracking_system", "store", "--config", str(config)]
     with closing(sqlite3.connect(tmp_path / "tracking.db", isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        with subprocess.Popen(
-            [*command, "--data", str(tmp_path)], stderr=subprocess.PIPE, text=True
-        ) as store:
+        with store_process(tmp_path) as store:
             assert store.stderr is not None
             told = next(line for line in store.stderr if "trying again" in line)  # after SQLite's own 5 s
             assert "another process holds the database" in told
             shell.execute("ROLLBACK")
             assert any("the database is open now" in line for line in store.stderr)
-            answer = Requester(context, endpoints.history).ask_for_message("checkpoint", timeout_s=PATIENCE_S)
-            assert answer.message is None
+            answer = Requester(context, endpoints.history).ask("stats", timeout_s=PATIENCE_S)
+            assert [each["service"] for each in answer["processes"]] == ["store"]
             store.terminate()
             store.communicate()
             assert store.returncode == 0
@@ -90,14 +98,9 @@ def test_a_store_started_while_another_process_holds_the_database_goes_on_when_i
 
 def test_a_store_that_waits_for_a_locked_database_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     DatabaseManager(tmp_path).close()
-    config = tmp_path / "cameras.yaml"
-    config.write_text("cameras:\n  1: {source: gate.mp4}\n")
-    command = [sys.executable, "-m", "tracking_system", "store", "--config", str(config)]
     with closing(sqlite3.connect(tmp_path / "tracking.db", isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        with subprocess.Popen(
-            [*command, "--data", str(tmp_path)], stderr=subprocess.PIPE, text=True
-        ) as store:
+        with store_process(tmp_path) as store:
             assert store.stderr is not None
             assert any("trying again" in line for line in store.stderr)
             store.terminate()
@@ -118,14 +121,10 @@ def test_a_database_that_is_not_this_programs_ends_the_store_for_good(
     with closing(sqlite3.connect(tmp_path / "tracking.db")) as database:
         for statement in statements:
             database.execute(statement)
-    config = tmp_path / "cameras.yaml"
-    config.write_text("cameras:\n  1: {source: gate.mp4}\n")
-    command = [sys.executable, "-m", "tracking_system", "store", "--config", str(config)]
-    done = subprocess.run(
-        [*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
-    )
-    assert done.returncode == 2
-    assert said in done.stderr
+    with store_process(tmp_path) as store:
+        _, told = store.communicate(timeout=PATIENCE_S)
+    assert store.returncode == 2
+    assert said in told
 
 
 def test_a_store_that_cannot_read_where_a_stream_stands_lets_it_ask_again(
@@ -156,12 +155,12 @@ def test_a_tracker_whose_store_cannot_read_its_database_yet_goes_on_when_it_can(
     monkeypatch.setattr(services.tracker.service, "warm", lambda: None)  # no frame will come
     failures = [StorageError("another process holds the database"), StorageError("the disk refused")]
 
-    def checkpoint(_: Fields) -> Reply:
+    def resume(_: Fields) -> Fields:
         if failures:
             raise failures.pop()
-        return Reply({})
+        return {"track": 0, "identity": 0, "ended": []}
 
-    store = Responder(context, endpoints.history, {"checkpoint": checkpoint})
+    store = Responder(context, endpoints.history, {"resume": resume})
     tracks_in = LinkReceiver(context, endpoints.tracks)
     opened: list[int] = []
 
