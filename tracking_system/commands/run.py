@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from services.ingest.recording import recorded_session
 from services.ingest.source import check_delivery, kind_of, local_path
 from services.store.history import History
 from services.store.statistics import statistics
@@ -35,7 +36,8 @@ log = logging.getLogger(__name__)
 
 _EPILOG = """\
 Recordings: the run ends when every frame of every camera is in the database; the same command again goes
-on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C.
+on where an interrupted one stopped, and says so where nothing is left.
+Live cameras: the run ends with Ctrl-C.
 
 examples:
   tracking-system run cameras.yaml
@@ -78,7 +80,8 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
         setup = replace(setup, config=replace(setup.config, detector=detector, embedder=embedder))
         snapshot = write_snapshot(setup, data)
         local_run = LocalRun(setup, snapshot, data, window=window, record=record)
-        with Progress(data, totals) as progress:
+        sessions = {number: recorded_session(setup.cameras[number]) for number in totals}
+        with Progress(data, totals, sessions) as progress:
             code = local_run.run(progress)
         _tell(local_run, data, code)
     return code
