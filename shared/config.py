@@ -25,6 +25,9 @@ LATEST_START_NS = 7_258_118_400_000_000_000
 """Latest start of a recording, the beginning of 2200.  The database's times end in 2262, and a recording
 lasts."""
 
+MAX_T_NS = 2**63 - 1
+"""Latest time that messages and the database carry, in 2262."""
+
 MIN_FPS, MAX_FPS = 0.001, 1000.0
 """Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
 

@@ -13,7 +13,7 @@ import zmq
 
 from shared.clock import now_ns
 from shared.errors import StreamRefusedError
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Silent
+from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed, Silent
 from shared.link_sender import LinkSender
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Begun:
     renewed: bool
 
 
-Event: TypeAlias = Delivered | Begun | Silent
+Event: TypeAlias = Delivered | Begun | Resumed | Silent
 
 
 class Hop:
@@ -94,6 +94,8 @@ class Hop:
             if isinstance(event, Reported):
                 self.outgoing.report(event.report)
             elif not isinstance(event, Opened):
+                if isinstance(event, Resumed):
+                    self.outgoing.take_back_end(event.stream)
                 yield event
             elif (begun := self._open(event)) is not None:
                 yield begun

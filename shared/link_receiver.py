@@ -32,8 +32,6 @@ FORGET_REPORT_S = 60.0
 class Opened:
     """A sender asks to send a stream; answer with `LinkReceiver.accept` once you know from where.
 
-    The same session comes again where more may follow its end: answer with the number of that end.
-
     first: the oldest message the sender still has.
     """
 
@@ -54,6 +52,14 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A stream whose end was delivered goes on: forget the end, whose number will be used again."""
+
+    stream: int
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
 class Silent:
     """A stream's sender has not been heard for `SILENCE_S`; it may come back."""
 
@@ -68,7 +74,7 @@ class Reported:
     report: Report
 
 
-Event: TypeAlias = Opened | Delivered | Silent | Reported
+Event: TypeAlias = Opened | Delivered | Resumed | Silent | Reported
 
 
 _NOTHING = (-1, -1)
@@ -220,12 +226,15 @@ class LinkReceiver:
                 self._displace(got.stream, got.session, peer, Refusal.ASK_LATER)
                 return None
             self._displace(got.stream, known.session, known.peer, Refusal.FOR_GOOD)
-        resumed = known is not None and known.ended and not got.a & HAS_END
-        if known is not None and known.session == got.session and known.window is not None and not resumed:
+        if known is not None and known.session == got.session and known.window is not None:
             # It asks where it stands, or goes on after a restart of its own or of the network.
             known.peer, known.began_ns = peer, got.b
+            resumed = known.ended and not got.a & HAS_END
+            if resumed:
+                known.window.take_back_last()
+                known.ended = False
             self._tell(got.stream, known, Kind.ACCEPT)
-            return None
+            return Resumed(got.stream, got.session) if resumed else None
         live = bool(got.a & LIVE)
         self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
         return Opened(got.stream, got.session, live, got.seq)

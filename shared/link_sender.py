@@ -91,6 +91,11 @@ class LinkSender:
         self._streams[stream].window.take_back_end()
         self._ask(stream)
 
+    def take_back_end(self, stream: int) -> None:
+        """Reopen a stream if its end was sent."""
+        if self._streams[stream].window.has_end:
+            self.reopen(stream)
+
     def position(self, stream: int) -> int | None:
         """The number the stream's next message will have, or None while the receiver has not said."""
         state = self._streams.get(stream)

@@ -179,6 +179,11 @@ class ReceiveWindow:
         self.arrived += 1
         return Arrival.NEXT
 
+    def take_back_last(self) -> None:
+        """Forget the last message that arrived: another one comes under its number."""
+        self.arrived -= 1
+        self.durable = min(self.durable, self.arrived)
+
     def acknowledge(self, seq: int) -> None:
         """Answer for everything up to and including `seq`."""
         self.durable = max(self.durable, min(seq + 1, self.arrived))

@@ -24,6 +24,7 @@ from services.tracker.person import Stay
 from services.viewer.drawing import annotate
 from services.viewer.trail import TrailMemory
 from shared.config import (
+    MAX_T_NS,
     CameraConfig,
     Config,
     Homography,
@@ -280,6 +281,10 @@ class _Camera:
             raise SourceError(
                 f"camera {self._id}: t_ns must be a whole number of nanoseconds, later than the last frame's "
                 f"{self._last_ns}, not {t_ns!r}"
+            )
+        if t_ns > MAX_T_NS:
+            raise SourceError(
+                f"camera {self._id}: t_ns must be before 2262 (nanoseconds since 1970), not {t_ns}"
             )
         index, self._next_index, self._last_ns = self._next_index, self._next_index + 1, t_ns
         height, width = frame.shape[:2]

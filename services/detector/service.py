@@ -27,7 +27,7 @@ from shared.endpoints import Endpoints
 from shared.feed import FeedRelay
 from shared.health import Health, described, dropped_reading
 from shared.hop import GOODBYE_S, WAIT_S, Begun, Hop, serve
-from shared.link_receiver import Delivered
+from shared.link_receiver import Delivered, Resumed
 from shared.messages import End, Frame, Message, People
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,8 @@ class DetectorService:
                 self._take(event)
             elif isinstance(event, Begun):
                 self._passages[event.stream] = deque()
+            elif isinstance(event, Resumed):
+                self._take_back_end(event.stream)
             else:
                 log.warning("camera %d is silent", event.stream)
         for camera in self._hop.poll():
@@ -150,6 +152,12 @@ class DetectorService:
             self._hop.refuse(camera, f"{type(message).__name__} is not for a detector")
             return
         self._passages[camera].append(passage)
+
+    def _take_back_end(self, camera: int) -> None:
+        """Drop the end of a stream that goes on, if it has not been passed on yet."""
+        passages = self._passages[camera]
+        if passages and isinstance(passages[-1].message, End):
+            passages.pop()
 
     def _start_batches(self) -> None:
         while self._may_start():

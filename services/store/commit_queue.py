@@ -64,6 +64,15 @@ class CommitQueue:
             self._live[stream] = live
             self._held.pop(_Key(stream, session), None)
 
+    def withdraw_end(self, stream: int, session: int) -> None:
+        """A recording goes on where its end was: that end is not to be committed any more."""
+        key = _Key(stream, session)
+        held = self._held.get(key)
+        if held and isinstance(held[-1].message, End):
+            held.pop()
+            if not held:
+                del self._held[key]
+
     def fence(self) -> list[tuple[int, int]]:
         """Another tracker takes over: discard what the one before has sent and is not committed.
 

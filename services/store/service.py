@@ -24,7 +24,7 @@ from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
 from shared.folder_lock import FolderLock
 from shared.health import Health, described
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported
+from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed
 from shared.messages import Checkpoint, End, Frame, People, Report
 from shared.request import Fields, Reply, Responder, integer
 
@@ -125,6 +125,8 @@ class StoreService:
                 self._take(event)
             elif isinstance(event, Opened):
                 self._accept(event)
+            elif isinstance(event, Resumed):
+                self._queue.withdraw_end(event.stream, event.session)
             elif isinstance(event, Reported):
                 self._keep_report(event.report)
         self._answers.serve()

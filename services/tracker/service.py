@@ -26,7 +26,7 @@ from shared.feed import EVERYONE, FeedPublisher
 from shared.health import Health, described, dropped_reading
 from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
-from shared.link_receiver import Delivered
+from shared.link_receiver import Delivered, Resumed
 from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
 from shared.request import Deferred, Fields, Requester, Responder, integer, number, text
 
@@ -186,6 +186,10 @@ class TrackerService:
                     self._watermark.rejoin(event.stream, live=event.live)
                     self._checkpoints.reopened(event.stream)
                     self._owed_ends.pop(event.stream, None)
+            elif isinstance(event, Resumed):
+                self._watermark.resume(event.stream, lambda each: isinstance(each.message, End))
+                self._checkpoints.reopened(event.stream)
+                self._owed_ends.pop(event.stream, None)
             elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
                 self._watermark.leave(event.stream)

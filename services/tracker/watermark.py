@@ -9,7 +9,7 @@ have nothing to do with one another.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -61,6 +61,13 @@ class Watermark(Generic[T]):
             queue = group.get(camera)
             if queue is not None:
                 queue.left = True
+
+    def resume(self, camera: int, is_end: Callable[[T], bool]) -> None:
+        """Wait for a recorded camera again, and drop its end if that waits: more of its session will come."""
+        queue = self._recorded.setdefault(camera, _Queue())
+        queue.left = False
+        if queue.waiting and is_end(queue.waiting[-1][2]):
+            queue.waiting.pop()
 
     def rejoin(self, camera: int, *, live: bool) -> None:
         """Wait for this camera again: a new session of it has begun.

@@ -622,6 +622,22 @@ def test_the_offset_between_two_clocks_is_found_and_told(
     assert disk.receiver.clock_offset_ns(99) == 0
 
 
+def test_a_sender_whose_clock_was_set_tells_the_new_offset_without_waiting_for_the_next_ping(
+    context: Context, ipc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_ns = 0
+    monkeypatch.setattr(link_sender, "now_ns", lambda: now_ns() + ahead_ns)
+    clock = Time()  # stands still: no ping is due
+    disk = Disk(context, ipc)
+    sender = LinkSender(context, ipc, name="the disk", monotonic_s=clock)
+    sender.open(1, 7, live=True)
+    pump_until(lambda: sender.position(1) is not None and sender.connected, sender.poll, disk.pump)
+    ahead_ns = -3_600_000_000_000
+    sender.clock_was_set()
+    pump_until(lambda: disk.receiver.clock_offset_ns(1) != 0, sender.poll, disk.pump)
+    assert abs(disk.receiver.clock_offset_ns(1) + ahead_ns) < 1_000_000_000
+
+
 def test_a_sender_that_is_not_heard_is_told_of_once_and_again_after_it_was_back(
     context: Context, ipc: str
 ) -> None:

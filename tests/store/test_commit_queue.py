@@ -144,6 +144,17 @@ def test_what_is_held_of_a_stream_that_begins_again_is_discarded_for_it_comes_ag
     assert disk.commit(queue) == ["Tracks 1.0", "Checkpoint 0.0"]
 
 
+def test_an_end_that_was_withdrawn_is_not_committed() -> None:
+    disk = Disk()
+    queue = disk.queue()
+    result(queue, 1, 0)
+    put(queue, 1, 1, End(stamp(1, 0), "finished"))
+    queue.withdraw_end(1, SESSION)
+    result(queue, 1, 1)
+    checkpoint(queue, 0, {1: (SESSION, 0)}, {1: (SESSION, 1)})
+    assert disk.commit(queue) == ["Tracks 1.0", "Checkpoint 0.0"]
+
+
 def test_when_another_tracker_takes_over_nothing_uncommitted_of_the_last_one_is_committed() -> None:
     disk = Disk()
     queue = disk.queue()

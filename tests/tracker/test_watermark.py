@@ -192,3 +192,16 @@ def test_after_a_forward_step_that_is_corrected_a_live_camera_does_not_wait_out_
     # Camera 2 has reached this time already, so camera 1 does not have to wait for it.
     live(1, 3 * step_ns, 4 * step_ns, watermark)
     assert [camera for _, camera, _ in watermark.ready(4 * step_ns)] == [1]
+
+
+def test_a_camera_that_goes_on_behind_its_end_is_waited_for_again() -> None:
+    watermark = recorded(1, 2)
+    watermark.add(1, 5, (5, 1, 0), live=False, now_ns=0)
+    watermark.add(1, 5, (5, 1, 9), live=False, now_ns=0)
+    watermark.resume(1, lambda item: item[2] == 9)
+    watermark.leave(2)
+    assert list(watermark.ready(0)) == [(5, 1, 0)]
+    watermark.leave(1)
+    watermark.resume(1, lambda item: item[2] == 9)
+    watermark.add(2, 6, (6, 2, 0), live=False, now_ns=0)
+    assert list(watermark.ready(0)) == []

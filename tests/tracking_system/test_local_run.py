@@ -97,7 +97,7 @@ def interrupt_at() -> Iterator[Callable[..., None]]:
 def ended(run: LocalRun, tmp_path: Path) -> tuple[int, float]:
     """The exit code of a run, and the seconds it took."""
     began_s = time.monotonic()
-    with Progress(tmp_path, {}) as progress:
+    with Progress(tmp_path, {}, {}) as progress:
         code = run.run(progress)
     return code, time.monotonic() - began_s
 

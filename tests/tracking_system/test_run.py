@@ -113,6 +113,28 @@ def test_every_frame_that_a_live_camera_lost_is_counted_and_told(
         assert f"{camera.name}: {missing_text(camera)}" in told
 
 
+def test_the_same_run_again_says_that_nothing_is_left_and_another_recording_is_refused(
+    short: Path, recordings: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    assert tracking_system("run", short, "--headless", "--data", data).returncode == 0
+    again = tracking_system("run", short, "--headless", "--data", data)
+    assert again.returncode == 0
+    assert "nothing was left to do" in again.stderr
+    assert "started" not in again.stderr
+    (tmp_path / "other").mkdir()
+    sources = [recordings["short left"], recordings["long right"]]
+    other = configured(tmp_path / "other", shared_data / "models", sources)
+    refused = tracking_system("run", other, "--headless", "--data", data)
+    assert refused.returncode == 2
+    assert f"camera 2 is {sources[1]}, but in {data} it is {recordings['short right']}" in refused.stderr
+    assert frames_on_disk(data) == {1: SHORT, 2: SHORT}
+    # What is stored of people, and the way to cameras, is for its owner only.
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (data, data / "run" / "cameras.yaml")}
+    assert modes == {"data": 0o700, "cameras.yaml": 0o600}
+    assert {path.stat().st_mode & 0o777 for path in data.glob("tracking.db*")} == {0o600}
+
+
 def test_services_are_told_which_networks_were_found(short: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert tracking_system("run", short, "--headless", "--data", data).returncode == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from services.ingest.recording import recorded_session
 from services.ingest.source import check_delivery, kind_of, local_path
 from services.store.history import History
 from services.store.statistics import statistics
@@ -36,7 +37,8 @@ log = logging.getLogger(__name__)
 
 _EPILOG = """\
 Recordings: the run ends when every frame of every camera is in the database; the same command again goes
-on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C, and exits with 0.
+on where an interrupted one stopped, and says so where nothing is left.
+Live cameras: the run ends with Ctrl-C, and exits with 0.
 A second Ctrl-C ends the run at once.
 
 examples:
@@ -80,7 +82,8 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
         setup = replace(setup, config=replace(setup.config, detector=detector, embedder=embedder))
         snapshot = write_snapshot(setup, data)
         local_run = LocalRun(setup, snapshot, data, window=window, record=record)
-        with Progress(data, totals) as progress:
+        sessions = {number: recorded_session(setup.cameras[number]) for number in totals}
+        with Progress(data, totals, sessions) as progress:
             code = local_run.run(progress)
         _tell(local_run, data, code)
     return code
