@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from shared.limits import MAX_CLOCK_OFFSET_NS
+
 NEGLIGIBLE_NS = 5_000_000
 """Estimated offsets below this are noise of the estimate, not of the clocks."""
 
@@ -16,6 +18,11 @@ _DRIFT_NS = 20_000_000
 def now_ns() -> int:
     """UTC, nanoseconds."""
     return time.time_ns()
+
+
+def bounded_offset_ns(offset_ns: int) -> int:
+    """A difference between two clocks, cut to what messages and the tracker's arithmetic can hold."""
+    return max(-MAX_CLOCK_OFFSET_NS, min(offset_ns, MAX_CLOCK_OFFSET_NS))
 
 
 class OffsetEstimator:
@@ -51,8 +58,13 @@ class OffsetEstimator:
 
     @property
     def offset_ns(self) -> int:
-        """The other clock minus ours, nanoseconds; 0 while unknown or negligible."""
+        """The other clock minus ours, nanoseconds; 0 while unknown or negligible.
+
+        At most `MAX_CLOCK_OFFSET_NS` either way: what is further off is no clock that could be corrected.
+        """
         if not self._samples:
             return 0
         round_trip_ns, offset_ns = min(self._samples)
-        return offset_ns if abs(offset_ns) > max(NEGLIGIBLE_NS, round_trip_ns) else 0
+        if abs(offset_ns) <= max(NEGLIGIBLE_NS, round_trip_ns):
+            return 0
+        return bounded_offset_ns(offset_ns)

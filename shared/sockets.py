@@ -12,10 +12,8 @@ import zmq
 
 from shared.errors import LinkError
 from shared.heap import keep_freed_memory
+from shared.limits import MAX_MESSAGE_BYTES
 from shared.messages import Buffer
-
-MAX_MESSAGE_BYTES = 64 << 20
-"""Larger parts are refused by ZeroMQ, which closes the connection they came on."""
 
 HEARTBEAT_MS = 1000
 SILENCE_MS = 5000

@@ -17,10 +17,11 @@ from shared import envelope, link_sender
 from shared.clock import now_ns
 from shared.envelope import Envelope, Kind, Refusal
 from shared.errors import LinkError, StreamRefusedError
+from shared.limits import MAX_MESSAGE_BYTES
 from shared.link_receiver import Delivered, Event, LinkReceiver, Opened, Reported, Silent
 from shared.link_sender import LinkSender
-from shared.messages import Report
-from tests.shared.samples import index_of, numbered, report
+from shared.messages import Checkpoint, IdentityEvent, Message, Report
+from tests.shared.samples import index_of, numbered, report, same
 from tests.shared.wire import Context, CuttingProxy, free_port, pump_until
 
 
@@ -720,3 +721,29 @@ def test_a_gap_in_what_a_program_sends_is_an_error(context: Context, ipc: str) -
     sender.open(1, 7, live=False)
     with pytest.raises(LinkError, match="message 3 pushed where 0 is next"):
         sender.send(1, numbered(3), 3)
+
+
+def test_a_checkpoint_above_the_limit_of_one_part_arrives_and_the_stream_goes_on(
+    context: Context, address: str
+) -> None:
+    receiver, sender = LinkReceiver(context, address), LinkSender(context, address, name="the disk")
+    sender.open(0, 7, live=False)
+    state = random.Random(1).randbytes(MAX_MESSAGE_BYTES + 12_345_678)
+    checkpoint = Checkpoint({1: (2, 3)}, state, {1: b"one"}, (IdentityEvent(1, "split", 1, "2", (3,)),))
+    got: list[Message] = []
+
+    def receive() -> None:
+        for event in receiver.receive():
+            if isinstance(event, Opened):
+                receiver.accept(event.stream, event.first, 8)
+            elif isinstance(event, Delivered):
+                got.append(event.message)
+                receiver.acknowledge(event.stream, event.session, event.seq)
+        receiver.flush()
+
+    pump_until(lambda: sender.room(0) > 0, receive, sender.poll)
+    sender.send(0, checkpoint, 0)
+    sender.send(0, IdentityEvent(1, "name", 2, "Ann"), 1)
+    pump_until(lambda: sender.durable(0) == 2, receive, sender.poll)
+    assert [type(message) for message in got] == [Checkpoint, IdentityEvent]
+    assert same(got[0], checkpoint)
