@@ -138,6 +138,7 @@ def test_a_person_whom_only_the_store_remembers_can_be_named(system: LiveSystem,
 
 
 def test_a_tracker_starts_on_more_people_than_fit_one_answer(tmp_path: Path, system: LiveSystem) -> None:
+    system.send(walk(1, 1, range(3)))
     system.stop_tracker()
     system.stop_store()
     rng = np.random.default_rng(1)
@@ -152,11 +153,11 @@ def test_a_tracker_starts_on_more_people_than_fit_one_answer(tmp_path: Path, sys
     core = TrackerCore(Config())
     core.begin_after(count, count)
     with DatabaseManager(tmp_path) as database:
-        database.commit([(0, 1, 0, Checkpoint({}, core.snapshot()[0], states))])
+        database.commit([(0, 99, 0, Checkpoint({}, core.snapshot()[0], states))])
     system.start_store()
     system.start_tracker()
     assert system.ask("follow", timeout_s=20.0, identity=count) == {"identity": count}
-    system.send(walk(1, 1, range(30)))
+    system.send(walk(1, 2, range(MINUTE, MINUTE + 30)))
     system.wait_for(TRACKS, [(count + 1, count + 1)])
 
 
@@ -177,6 +178,7 @@ def test_hundreds_of_thousands_of_identities_ever_seen_do_not_hold_up_a_start(
 
 
 def test_a_checkpoint_larger_than_one_part_of_a_message_is_kept(tmp_path: Path, system: LiveSystem) -> None:
+    system.send(walk(1, 1, range(3)))  # the tracker has begun
     system.stop_tracker()
     state = bytes(80 << 20)
     with zmq.Context() as context:
