@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.store.identity_changes import forget, merge
+from services.store.positions import known_as_recorded, position, write_positions
+from services.store.reports import store_report
 from services.store.rows import SessionRow, SightingRow, TrackRow
+from shared.clock import now_ns
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
 PIXEL_UNITS = 100
@@ -26,6 +29,26 @@ SCORE_UNITS = 10_000
 _LARGEST = 1e9
 
 _DIGITS = 19
+
+_TRACKS_ON_THEIR_WAY = 100_000
+"""An identity that was decided for a track before its first row came is dropped when so many later tracks are
+known: more cannot be begun while one message is on its way, and tracks that were erased never come."""
+
+_INSERT_SHOWN = (
+    "INSERT INTO observations (frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_UPSERT_SETTLED = (
+    "INSERT INTO observations (frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed, settled) "
+    "VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2) ON CONFLICT DO UPDATE SET "
+    + ", ".join(
+        f"d{column} = excluded.{column} - {column}"
+        for column in ("x0", "y0", "x1", "y1", "score", "observed")
+    )
+    + ", settled = iif(settled = 2, 2, 1)"
+)
+"""What turned out is written beside what was shown, as the difference; see `migrations.py`."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +65,11 @@ class Batch:
         self._sessions: dict[tuple[int, int], SessionRow] = {}
         self._tracks: dict[int, TrackRow | None] = {}
         self._identities: set[int] = set()
-        self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
+        self._replacements: dict[int, int] = {}  # those asked for so far; an identity that stands is its own
         self._observations: list[tuple[int, ...]] = []
+        self._shown_as: set[tuple[int, int]] = set()
         self._settled: list[tuple[int, ...]] = []
+        self._settled_frames: list[tuple[int]] = []
 
     def add(self, stream: int, session: int, seq: int, message: object) -> None:
         """Take one message, unless its stream's position says that it is already stored."""
@@ -103,20 +128,13 @@ class Batch:
                 for s in t.sightings
             ],
         )
+        execute_many("INSERT INTO shown_identities VALUES (?, ?) ON CONFLICT DO NOTHING", self._shown_as)
+        execute_many(_INSERT_SHOWN, self._observations)
+        execute_many(_UPSERT_SETTLED, self._settled)
         execute_many(
-            "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", self._observations
+            "UPDATE observations SET settled = 3 WHERE frame = ? AND settled = 0", self._settled_frames
         )
-        execute_many(
-            "INSERT INTO observations VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2) ON CONFLICT DO UPDATE SET "
-            "x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, y1 = excluded.y1, vx = excluded.vx, "
-            "vy = excluded.vy, score = excluded.score, observed = excluded.observed, "
-            "settled = iif(settled = 2, 2, 1)",
-            self._settled,
-        )
-        execute_many(
-            "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq",
-            [(*key, seq) for key, seq in self._positions.items()],
-        )
+        write_positions(self._connection, self._positions)
 
     def _add_tracks(self, message: Tracks) -> None:
         frame, session = self._new_frame(message.stamp)
@@ -130,11 +148,12 @@ class Batch:
         for each in settled:
             session = self._session(each.stamp)
             row = self._connection.execute(
-                "UPDATE frames SET settled = 1 WHERE session_key = ? AND frame_index = ? RETURNING frame",
+                "SELECT frame FROM frames WHERE session_key = ? AND frame_index = ?",
                 (session.key, each.stamp.frame_index),
             ).fetchone()
             if row is None:
                 continue
+            self._settled_frames.append(row)
             rows = np.empty((len(each.track_ids), 9), dtype=np.int64)
             rows[:, 0] = each.track_ids
             rows[:, 1:5] = _units(each.boxes, PIXEL_UNITS)
@@ -160,6 +179,10 @@ class Batch:
                     "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
                     (number, identity, decision),
                 )
+                self._connection.execute(
+                    "DELETE FROM early_assignments WHERE track < (SELECT max(track) FROM tracks) - ?",
+                    (_TRACKS_ON_THEIR_WAY,),
+                )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, SessionRow]:
         """The new frame's key, or None where this frame is already stored, and its session."""
@@ -180,17 +203,18 @@ class Batch:
 
     def _add_rows(self, frame: int, session: SessionRow, message: Tracks) -> None:
         stamp = message.stamp
-        rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
+        rows = np.empty((len(message.track_ids), 11), dtype=np.int64)
         rows[:, 0] = message.track_ids
-        rows[:, 1] = [self._current(identity) for identity in message.identity_ids.tolist()]
+        rows[:, 1] = message.identity_ids
         rows[:, 2:6] = _units(message.boxes, PIXEL_UNITS)
         rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
         rows[:, 8] = _units(message.scores, SCORE_UNITS)
         rows[:, 9] = message.observed
+        rows[:, 10] = [self._current(identity) for identity in message.identity_ids.tolist()]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]  # in the order of the table's key
         previous = None
         for row in rows.tolist():
-            number, identity, score, observed = row[0], row[1], row[8], row[9]
+            number, shown, score, observed, identity = row[0], row[1], row[8], row[9], row.pop()
             if number == previous:
                 continue  # a track is in one place at a time
             previous = number
@@ -202,6 +226,9 @@ class Batch:
                 track.observe(stamp.t_ns, row[2:6], score)
             if identity > 0:
                 self._assign(track, identity, message.decision)
+                self._shown_as.add((number, shown))
+            else:
+                row[1] = 0  # nobody, or somebody who was forgotten meanwhile
             self._observations.append((frame, *row))
 
     def _assign(self, track: TrackRow, identity: int, decision: int) -> None:
@@ -211,8 +238,16 @@ class Batch:
 
     def _current(self, identity: int) -> int:
         """The identity that this one has become by an operator's decision; 0 where it was forgotten."""
-        while identity in self._replaced:
-            identity = self._replaced[identity]
+        while identity:
+            replacement = self._replacements.get(identity)
+            if replacement is None:
+                row = self._connection.execute(
+                    "SELECT replacement FROM replaced_identities WHERE identity = ?", (identity,)
+                ).fetchone()
+                replacement = self._replacements[identity] = identity if row is None else row[0]
+            if replacement == identity:
+                break
+            identity = replacement
         return identity
 
     def _new_track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow:
@@ -260,11 +295,16 @@ class Batch:
             self._connection.execute(
                 "INSERT INTO cameras (camera) VALUES (?) ON CONFLICT DO NOTHING", (stamp.camera,)
             )
-            self._connection.execute(
+            begun = self._connection.execute(
                 "INSERT INTO sessions (camera, session, first_ns, last_ns) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
                 (*key, stamp.t_ns, stamp.t_ns),
             )
+            if begun.rowcount and known_as_recorded(self._connection, stamp.camera):
+                self._connection.execute(
+                    "UPDATE sessions SET lag_ns = ? WHERE camera = ? AND session = ?",
+                    (max(0, now_ns() - stamp.t_ns), *key),
+                )
             row = self._connection.execute(
                 "SELECT session_key, first_ns, last_ns, frames, ended, detail, announced_frames "
                 "FROM sessions WHERE camera = ? AND session = ?",
@@ -326,36 +366,16 @@ class Batch:
         self.flush()
         self._tracks.clear()
         self._observations.clear()
+        self._shown_as.clear()
         self._settled.clear()
+        self._settled_frames.clear()
         self._identities.discard(gone)
-        self._replaced[gone] = identity
-        self._connection.execute("INSERT INTO replaced_identities VALUES (?, ?)", (gone, identity))
-
-
-def store_report(connection: sqlite3.Connection, report: Report) -> None:
-    """Keep a process's report, unless a newer one is stored."""
-    connection.execute(
-        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-        "pid = excluded.pid, t_ns = excluded.t_ns, state = excluded.state, "
-        "readings = excluded.readings WHERE excluded.t_ns >= t_ns",
-        (
-            report.service,
-            report.instance,
-            report.host,
-            report.pid,
-            report.t_ns,
-            report.state,
-            json.dumps(report.readings, sort_keys=True),
-        ),
-    )
-
-
-def position(connection: sqlite3.Connection, stream: int, session: int) -> int:
-    """The last committed sequence number of a stream, -1 before its first."""
-    row = connection.execute(
-        "SELECT seq FROM positions WHERE stream = ? AND session = ?", (stream, session)
-    ).fetchone()
-    return -1 if row is None else int(row[0])
+        self._replacements[gone] = identity
+        self._connection.execute(
+            "INSERT INTO replaced_identities (identity, replacement, frame) "
+            "VALUES (?, ?, (SELECT coalesce(max(frame), 0) FROM frames))",
+            (gone, identity),
+        )
 
 
 def _units(values: Float32, units: int) -> NDArray[np.float64]:

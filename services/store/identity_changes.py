@@ -32,9 +32,33 @@ def forget(connection: sqlite3.Connection, identity: int) -> None:
         "(SELECT frame FROM frames WHERE session_key = ? AND t_ns BETWEEN ? AND ?)",
         tracks,
     )
-    # Tracks that were shown as this person for a while but turned out to be another's.
-    connection.execute("UPDATE observations SET shown = 0 WHERE shown = ?", (identity,))
+    _show_as_nobody(connection, identity)
+    connection.executemany("DELETE FROM shown_identities WHERE track = ?", [(track,) for track, *_ in tracks])
     connection.execute("DELETE FROM sightings WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM tracks WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM events WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM identities WHERE identity = ?", (identity,))
+
+
+def _show_as_nobody(connection: sqlite3.Connection, identity: int) -> None:
+    """Take a person out of what was shown of tracks that turned out to be another's.
+
+    They may have been shown under a number that was merged into this one later.
+    """
+    numbers = [
+        number
+        for (number,) in connection.execute(
+            "WITH RECURSIVE numbers(identity) AS (VALUES (?) UNION SELECT r.identity FROM "
+            "replaced_identities r JOIN numbers ON r.replacement = numbers.identity) SELECT * FROM numbers",
+            (identity,),
+        )
+    ]
+    for number in numbers:
+        connection.execute(
+            "UPDATE observations SET shown = 0 WHERE shown = :number AND (frame, track) IN "
+            "(SELECT f.frame, t.track FROM shown_identities s JOIN tracks t USING (track) "
+            "JOIN frames f ON f.session_key = t.session_key AND f.t_ns BETWEEN t.first_ns AND t.last_ns "
+            "WHERE s.identity = :number)",
+            {"number": number},
+        )
+        connection.execute("DELETE FROM shown_identities WHERE identity = ?", (number,))

@@ -53,13 +53,12 @@ class Statistics:
 def statistics(history: History) -> Statistics:
     """What the database holds; costs reading its sessions and tracks, not its frames."""
     cameras = tuple(_cameras(history))
-    ((people,),) = history.select("SELECT count(DISTINCT identity) FROM sightings WHERE identity IS NOT NULL")
     files = (history.path, history.path.with_name(history.path.name + "-wal"))
     return Statistics(
         cameras=cameras,
         frames=sum(camera.frames for camera in cameras),
         observations=sum(camera.observations for camera in cameras),
-        people=people,
+        people=history.people_count(),
         reports=tuple(reports(history)),
         database_bytes=sum(file.stat().st_size for file in files if file.exists()),
     )

@@ -41,7 +41,7 @@ def people(history: History) -> list[int]:
 def test_what_is_older_goes_and_the_rest_stays(
     database: DatabaseManager, history: History, monkeypatch: pytest.MonkeyPatch, frames_at_once: int
 ) -> None:
-    monkeypatch.setattr(database_module, "_FRAMES_AT_ONCE", frames_at_once)
+    monkeypatch.setattr(database_module, "_ROWS_AT_ONCE", frames_at_once)
     walk(database, 1, range(10), 1, 7)
     walk(database, 2, range(5, 15), 2, 8)
     assert database.erase_before(at(7)) == 9

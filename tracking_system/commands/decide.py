@@ -11,6 +11,7 @@ import argparse
 import zmq
 
 from shared.request import Requester
+from shared.text import printable
 from tracking_system.commands.arguments import add_data, add_hosts, endpoints
 
 _EXAMPLES = {
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             reply = requester.ask(arguments.command, fields)
         finally:
             requester.close()
-    print(_told(arguments, int(reply["identity"])))
+    print(printable(_told(arguments, int(reply["identity"]))))
     return 0
 
 
