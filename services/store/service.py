@@ -16,6 +16,7 @@ import zmq
 
 from services.store.database import DatabaseManager, Sequenced
 from services.store.history import History
+from services.store.reports import HOSTS_KEPT
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
@@ -55,7 +56,7 @@ class StoreService:
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
         self._batch: list[Sequenced] = []
-        self._reports: dict[tuple[str, int, str], Report] = {}
+        self._reports: dict[tuple[str, int], dict[str, Report]] = {}  # by host, the latest heard last
         self._unwritten: dict[tuple[str, int, str], Report] = {}
         self._gather_until_s = 0.0
         self._retry_at_s = 0.0
@@ -64,6 +65,7 @@ class StoreService:
         self._refused = 0
         self._commit_s = 0.0
         self._erase_at_s = 0.0
+        self._oldest_ns: int | None = None  # what was too old when it was looked last
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._tracks = LinkReceiver(self._context, endpoints.tracks)
         self._answers = Responder(
@@ -182,7 +184,166 @@ class StoreService:
                     "state": report.state,
                     "readings": report.readings,
                 }
-                for _, report in sorted(self._reports.items())
+                for _, hosts in sorted(self._reports.items())
+                for _, report in sorted(hosts.items())
+            ]
+        }
+
+    def _report(self) -> None:
+        if self._health.due_in_s() > 0:
+            return
+        counters = {
+            "committed": float(self._committed),
+            "commit_s": self._commit_s,
+            "failed_commits": float(self._failed),
+            "waiting": float(len(self._batch)),
+            "rejected": float(self._tracks.rejected + self._answers.rejected + self._refused),
+            "repeated": float(self._tracks.repeated),
+        }
+        report = self._health.report("running", counters)
+        log.info("%s", described(report.readings))
+        self._keep_report(report)
+
+    def _keep_report(self, report: Report) -> None:
+        hosts = self._reports.setdefault((report.service, report.instance), {})
+        hosts.pop(report.host, None)
+        hosts[report.host] = report
+        if len(hosts) > HOSTS_KEPT:
+            del hosts[next(iter(hosts))]
+        self._unwritten[report.service, report.instance, report.host] = report
+
+    def _erase(self) -> None:
+        """Erase what is too old, a piece in each round so that nothing else waits long.
+
+        After the first time, only what was too old an hour before already: a clock that is set wrong for a
+        moment erases nothing.
+        """
+        if not self._config.retention_days or time.monotonic() < self._erase_at_s:
+            return
+        oldest_ns = now_ns() - int(self._config.retention_days * _DAY_NS)
+        limit_ns = oldest_ns if self._oldest_ns is None else min(oldest_ns, self._oldest_ns)
+        try:
+            erased = self._database.erase_before(limit_ns, most=_ERASE_AT_ONCE)
+        except StorageError as error:
+            log.error("old history cannot be erased: %s", error)
+            erased = 0
+        if not erased:
+            self._oldest_ns = oldest_ns
+            self._erase_at_s = time.monotonic() + _ERASE_EVERY_S
+
+
+def run(self, stop: threading.Event) -> int:
+        """Serve until `stop` is set; what has arrived by then is committed before leaving."""
+        poller = zmq.Poller()
+        poller.register(self._tracks.socket, zmq.POLLIN)
+        poller.register(self._answers.socket, zmq.POLLIN)
+        try:
+            while not stop.is_set():
+                if poller.poll(self._wait_ms()):
+                    time.sleep(_BREATH_S)
+                self._step()
+            self._gather_until_s = 0.0
+            self._commit()
+            self._tracks.flush()
+            return 0
+        finally:
+            self._tracks.close()
+            self._answers.close()
+            self._context.term()
+            self._history.close()
+            self._database.close()
+
+    def _wait_ms(self) -> int:
+        if not self._batch:
+            return int(_WAIT_S * 1000)
+        due_s = max(self._gather_until_s, self._retry_at_s)
+        return max(1, min(int(_WAIT_S * 1000), int((due_s - time.monotonic()) * 1000) + 1))
+
+    def _step(self) -> None:
+        for event in self._tracks.receive():
+            if isinstance(event, Delivered):
+                self._take(event)
+            elif isinstance(event, Opened):
+                position = self._database.position(event.stream, event.session) + 1
+                self._tracks.accept(event.stream, max(position, event.first), WINDOW)
+            elif isinstance(event, Reported):
+                self._keep_report(event.report)
+        self._answers.serve()
+        self._commit()
+        self._tracks.flush()
+        self._report()
+        self._erase()
+
+    def _take(self, delivered: Delivered) -> None:
+        if isinstance(delivered.message, Frame | People):
+            self._refused += 1
+            reason = f"a {type(delivered.message).__name__} is not for a store"
+            self._tracks.refuse(delivered.stream, reason)
+            return
+        if not self._batch:
+            self._gather_until_s = time.monotonic() + _GATHER_S
+        self._batch.append((delivered.stream, delivered.session, delivered.seq, delivered.message))
+
+    def _commit(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._gather_until_s or now_s < self._retry_at_s:
+            return
+        if not self._batch and not self._unwritten:
+            return
+        began_s = time.perf_counter()
+        try:
+            if self._batch:
+                self._database.commit(self._batch)
+            if self._unwritten:
+                self._database.keep_reports(list(self._unwritten.values()))
+        except StorageError as error:
+            if not self._retry_at_s:
+                log.error("%s; nothing is lost, trying again every %g s", error, _RETRY_S)
+            self._failed += 1
+            self._retry_at_s = now_s + _RETRY_S
+            return
+        if self._retry_at_s:
+            log.info("the database takes writes again")
+            self._retry_at_s = 0.0
+        self._commit_s += time.perf_counter() - began_s
+        self._committed += len(self._batch)
+        for stream, session, seq, message in self._batch:
+            self._tracks.acknowledge(stream, session, seq)
+            if isinstance(message, End):
+                log.info("camera %d: %s, %d frames are safe", stream, message.reason, message.frames)
+        self._batch.clear()
+        self._unwritten.clear()
+
+    def _checkpoint(self, _: Fields) -> Reply:
+        return Reply({}, self._database.checkpoint())
+
+    def _last_seen(self, fields: Fields) -> Fields:
+        identity = integer(fields, "identity")
+        seen = self._history.last_seen(identity)
+        if seen is None:
+            raise TrackingError(f"there is no identity {identity}, or it was never seen")
+        return {
+            "identity": identity,
+            "camera": seen.camera,
+            "t_ns": seen.t_ns,
+            "x": seen.x,
+            "y": seen.y,
+        }
+
+    def _stats(self, _: Fields) -> Fields:
+        return {
+            "processes": [
+                {
+                    "service": report.service,
+                    "instance": report.instance,
+                    "host": report.host,
+                    "pid": report.pid,
+                    "t_ns": report.t_ns,
+                    "state": report.state,
+                    "readings": report.readings,
+                }
+                for _, hosts in sorted(self._reports.items())
+                for _, report in sorted(hosts.items())
             ]
         }
 
