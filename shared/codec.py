@@ -10,16 +10,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise, starmap
 from typing import Any
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.checkpoint_codec import pack_checkpoint, pack_event, unpack_checkpoint, unpack_event
 from shared.errors import MessageError
+from shared.limits import (
+    MAX_ASSIGNMENTS,
+    MAX_CAMERA,
+    MAX_CHECKPOINT_BYTES,
+    MAX_CLOCK_OFFSET_NS,
+    MAX_EXPECTED,
+    MAX_FEATURE_KINDS,
+    MAX_FOLLOWED,
+    MAX_HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_READINGS,
+    MAX_SETTLED,
+    MAX_SETTLED_ROWS,
+    MAX_TRACKS,
+)
 from shared.messages import (
-    DECISIONS,
-    MAX_PEOPLE,
     PROTOCOL_VERSION,
     Buffer,
     Checkpoint,
@@ -38,21 +53,15 @@ from shared.messages import (
     Settled,
     Tracks,
 )
-from shared.packing import INT64_MAX, MAX_TEXT, Packer, Unpacker, shown, unpack_header
+from shared.packing import STAMP_FIELDS, Packer, Unpacker, sendable_text, shown, stamp_of, unpack_header
 
-MAX_FEATURE_KINDS = 8
 END_REASONS = ("finished", "stopped", "failed")
-MAX_EXPECTED = 16
-MAX_SETTLED = 4096
 
 
 def _stamp_fields(stamp: FrameStamp) -> list[int]:
-    return [stamp.camera, stamp.session, stamp.frame_index, stamp.t_ns, stamp.width, stamp.height]
-
-
-def _text(value: str) -> str:
-    """A text as it can be sent: cut to MAX_TEXT, and what UTF-8 has no bytes for (of a file's name) as ?."""
-    return value[:MAX_TEXT].encode(errors="replace").decode()
+    values = [stamp.camera, stamp.session, stamp.frame_index, stamp.t_ns, stamp.width, stamp.height]
+    stamp_of(values)
+    return values
 
 
 def _same_length(*arrays: NDArray[Any]) -> None:
@@ -79,17 +88,21 @@ def _unpack_frame(unpacker: Unpacker) -> Frame:
 def _pack_people(message: People, packer: Packer) -> list[Any]:
     packer.array(message.boxes, "float32")
     packer.array(message.scores, "float32")
-    packer.array(message.flow, "float32")
+    packer.array(message.flow, "float32", finite=False)
     packer.array(message.camera_motion, "float32")
     for features in message.features.values():
         packer.array(features.of, "int32")
         packer.array(features.vectors, "float32")
         packer.array(features.quality, "float32")
+    if abs(message.clock_offset_ns) > MAX_CLOCK_OFFSET_NS:
+        raise MessageError(f"clocks differ by {message.clock_offset_ns} ns, at most 60 years are allowed")
+    if len(message.features) > MAX_FEATURE_KINDS:
+        raise MessageError(f"{len(message.features)} kinds of features, at most {MAX_FEATURE_KINDS}")
     return [*_stamp_fields(message.stamp), message.clock_offset_ns, list(message.features)]
 
 
 def _unpack_people(unpacker: Unpacker) -> People:
-    stamp, offset = unpacker.stamp(), unpacker.integer(-INT64_MAX)
+    stamp, offset = unpacker.stamp(), unpacker.integer(-MAX_CLOCK_OFFSET_NS, MAX_CLOCK_OFFSET_NS)
     kinds = unpacker.sequence(MAX_FEATURE_KINDS)
     boxes = unpacker.rows("float32", columns=4)
     scores = unpacker.rows("float32")
@@ -111,60 +124,68 @@ def _unpack_people(unpacker: Unpacker) -> People:
 
 
 def _pack_tracks(message: Tracks, packer: Packer) -> list[Any]:
-    packer.array(message.track_ids, "int64")
-    packer.array(message.identity_ids, "int64")
-    packer.array(message.boxes, "float32")
-    packer.array(message.scores, "float32")
-    packer.array(message.observed, "bool")
-    packer.array(message.velocities, "float32")
-    packer.array(message.paths, "float32")
-    packer.array(message.assignments, "int64")
+    packer.array(message.track_ids, "int64", most=MAX_TRACKS)
+    packer.array(message.identity_ids, "int64", most=MAX_TRACKS)
+    packer.array(message.boxes, "float32", most=MAX_TRACKS)
+    packer.array(message.scores, "float32", most=MAX_TRACKS)
+    packer.array(message.observed, "bool", most=MAX_TRACKS)
+    packer.array(message.velocities, "float32", most=MAX_TRACKS)
+    packer.array(message.paths, "float32", most=MAX_TRACKS)
+    packer.array(message.assignments, "int64", most=MAX_ASSIGNMENTS)
     return [*_stamp_fields(message.stamp), message.decision, _pack_settled(message.settled, packer)]
 
 
-def _pack_settled(settled: Sequence[Settled], packer: Packer) -> list[list[Any]]:
-    for each in settled:
-        packer.array(each.track_ids, "int64")
-        packer.array(each.boxes, "float32")
-        packer.array(each.scores, "float32")
-        packer.array(each.observed, "bool")
-        packer.array(each.velocities, "float32")
-    return [_stamp_fields(each.stamp) for each in settled]
+def _pack_settled(settled: Sequence[Settled], packer: Packer) -> int:
+    """The arrays of all settled frames, one frame behind another; the header's field is their number."""
+    if settled:
+        stamps = np.array([_stamp_fields(each.stamp) for each in settled], np.int64)
+        counts = np.array([len(each.track_ids) for each in settled], np.int64)
+        packer.array(stamps, "int64", most=MAX_SETTLED)
+        packer.array(counts, "int64", most=MAX_SETTLED)
+        for values, dtype in (
+            ([each.track_ids for each in settled], "int64"),
+            ([each.boxes for each in settled], "float32"),
+            ([each.scores for each in settled], "float32"),
+            ([each.observed for each in settled], "bool"),
+            ([each.velocities for each in settled], "float32"),
+        ):
+            packer.array(np.concatenate(values), dtype, most=MAX_SETTLED_ROWS)
+    return len(settled)
 
 
-def _unpack_settled(stamps: list[Any], unpacker: Unpacker) -> tuple[Settled, ...]:
-    found = []
-    for stamp in stamps:
-        if not isinstance(stamp, list):
-            raise MessageError("expected a list for each settled frame")
-        one = Unpacker({"f": stamp, "a": []}, [])
-        settled = Settled(
-            stamp=one.stamp(),
-            track_ids=unpacker.rows("int64"),
-            boxes=unpacker.rows("float32", columns=4),
-            scores=unpacker.rows("float32"),
-            observed=unpacker.rows("bool"),
-            velocities=unpacker.rows("float32", columns=2),
-        )
-        one.done()
-        _same_length(settled.track_ids, settled.boxes, settled.scores, settled.observed, settled.velocities)
-        found.append(settled)
-    return tuple(found)
+def _unpack_settled(count: int, unpacker: Unpacker) -> tuple[Settled, ...]:
+    if not count:
+        return ()
+    stamps = unpacker.array("int64", (count, STAMP_FIELDS)).tolist()
+    counts = unpacker.array("int64", (count,)).tolist()
+    ids = unpacker.rows("int64", most=MAX_SETTLED_ROWS)
+    boxes = unpacker.rows("float32", columns=4, most=MAX_SETTLED_ROWS)
+    scores = unpacker.rows("float32", most=MAX_SETTLED_ROWS)
+    observed = unpacker.rows("bool", most=MAX_SETTLED_ROWS)
+    velocities = unpacker.rows("float32", columns=2, most=MAX_SETTLED_ROWS)
+    _same_length(ids, boxes, scores, observed, velocities)
+    if any(each < 0 for each in counts) or sum(counts) != len(ids):
+        raise MessageError("settled frames have another number of people than they say")
+    parts = starmap(slice, pairwise(accumulate(counts, initial=0)))
+    return tuple(
+        Settled(stamp_of(stamp), ids[own], boxes[own], scores[own], observed[own], velocities[own])
+        for stamp, own in zip(stamps, parts, strict=True)
+    )
 
 
 def _unpack_tracks(unpacker: Unpacker) -> Tracks:
-    stamp, decision, settled = unpacker.stamp(), unpacker.integer(), unpacker.sequence(MAX_SETTLED)
+    stamp, decision, settled = unpacker.stamp(), unpacker.integer(), unpacker.integer(0, MAX_SETTLED)
     tracks = Tracks(
         stamp=stamp,
         decision=decision,
-        track_ids=unpacker.rows("int64"),
-        identity_ids=unpacker.rows("int64"),
-        boxes=unpacker.rows("float32", columns=4),
-        scores=unpacker.rows("float32"),
-        observed=unpacker.rows("bool"),
-        velocities=unpacker.rows("float32", columns=2),
-        paths=unpacker.array("float32", (None, None, 2)),
-        assignments=unpacker.rows("int64", columns=2),
+        track_ids=unpacker.rows("int64", most=MAX_TRACKS),
+        identity_ids=unpacker.rows("int64", most=MAX_TRACKS),
+        boxes=unpacker.rows("float32", columns=4, most=MAX_TRACKS),
+        scores=unpacker.rows("float32", most=MAX_TRACKS),
+        observed=unpacker.rows("bool", most=MAX_TRACKS),
+        velocities=unpacker.rows("float32", columns=2, most=MAX_TRACKS),
+        paths=unpacker.array("float32", (None, None, 2), most=MAX_TRACKS),
+        assignments=unpacker.rows("int64", columns=2, most=MAX_ASSIGNMENTS),
         settled=_unpack_settled(settled, unpacker),
     )
     _same_length(
@@ -180,44 +201,34 @@ def _unpack_tracks(unpacker: Unpacker) -> Tracks:
 
 
 def _pack_end(message: End, packer: Packer) -> list[Any]:
-    packer.array(np.array(message.assignments, np.int64).reshape(-1, 2), "int64")
+    assignments = np.array(message.assignments, np.int64).reshape(-1, 2)
+    packer.array(assignments, "int64", most=MAX_ASSIGNMENTS)
     settled = _pack_settled(message.settled, packer)
-    told = [message.reason, _text(message.detail), message.frames, message.decision]
+    told = [message.reason, sendable_text(message.detail), message.frames, message.decision]
     return [*_stamp_fields(message.stamp), *told, settled]
 
 
 def _unpack_end(unpacker: Unpacker) -> End:
     stamp, reason, detail = unpacker.stamp(), unpacker.text(END_REASONS), unpacker.text()
-    frames, decision, settled = unpacker.integer(), unpacker.integer(), unpacker.sequence(MAX_SETTLED)
-    assignments = tuple((track, who) for track, who in unpacker.rows("int64", columns=2).tolist())
+    frames, decision, settled = unpacker.integer(), unpacker.integer(), unpacker.integer(0, MAX_SETTLED)
+    rows = unpacker.rows("int64", columns=2, most=MAX_ASSIGNMENTS)
+    assignments = tuple((track, who) for track, who in rows.tolist())
     return End(stamp, reason, detail, frames, assignments, decision, _unpack_settled(settled, unpacker))
-
-
-def _pack_checkpoint(message: Checkpoint, packer: Packer) -> list[Any]:
-    packer.raw(message.state)
-    for blob in message.identities.values():
-        packer.raw(blob)
-    positions = [[camera, *position] for camera, position in message.positions.items()]
-    return [positions, list(message.identities)]
-
-
-def _unpack_checkpoint(unpacker: Unpacker) -> Checkpoint:
-    positions: dict[int, tuple[int, int]] = {}
-    for row in unpacker.sequence(1 << 16):
-        if not isinstance(row, list) or len(row) != 3 or not all(type(v) is int and v >= 0 for v in row):
-            raise MessageError("a position is camera, session and sequence number")
-        positions[row[0]] = (row[1], row[2])
-    identities = unpacker.sequence(1 << 20)
-    if not all(type(i) is int and 0 < i <= INT64_MAX for i in identities):
-        raise MessageError("an identity is an integer from 1")
-    state = bytes(unpacker.raw())
-    return Checkpoint(positions, state, {i: bytes(unpacker.raw()) for i in identities})
 
 
 def _pack_followed(message: Followed, _: Packer) -> list[Any]:
     return [
         [
-            [p.identity, _text(p.name), p.camera, p.t_ns, p.x, p.y, p.sureness, [list(e) for e in p.expected]]
+            [
+                p.identity,
+                sendable_text(p.name),
+                p.camera,
+                p.t_ns,
+                p.x,
+                p.y,
+                p.sureness,
+                [list(e) for e in p.expected],
+            ]
             for p in message.people
         ]
     ]
@@ -225,7 +236,7 @@ def _pack_followed(message: Followed, _: Packer) -> list[Any]:
 
 def _unpack_followed(unpacker: Unpacker) -> Followed:
     people = []
-    for row in unpacker.sequence(MAX_PEOPLE):
+    for row in unpacker.sequence(MAX_FOLLOWED):
         if not isinstance(row, list):
             raise MessageError("expected a list for each person")
         one = Unpacker({"f": row, "a": []}, [])
@@ -233,7 +244,7 @@ def _unpack_followed(unpacker: Unpacker) -> Followed:
             LastSeen(
                 identity=one.integer(1),
                 name=one.text(),
-                camera=one.integer(),
+                camera=one.integer(0, MAX_CAMERA),
                 t_ns=one.integer(),
                 x=one.number(),
                 y=one.number(),
@@ -254,24 +265,20 @@ def _expected(row: Any) -> Expected:
     return expected
 
 
-def _pack_event(message: IdentityEvent, _: Packer) -> list[Any]:
-    return [message.identity, message.kind, message.t_ns, _text(message.value)]
-
-
-def _unpack_event(unpacker: Unpacker) -> IdentityEvent:
-    return IdentityEvent(unpacker.integer(1), unpacker.text(DECISIONS), unpacker.integer(), unpacker.text())
-
-
 def _pack_report(message: Report, _: Packer) -> list[Any]:
     return [
-        _text(message.service),
+        sendable_text(message.service),
         message.instance,
-        _text(message.host),
+        sendable_text(message.host),
         message.pid,
         message.t_ns,
-        _text(message.state),
+        sendable_text(message.state),
         # A reading that could not be taken must not cost the others.
-        {_text(name): float(value) for name, value in message.readings.items() if math.isfinite(value)},
+        {
+            sendable_text(name): float(value)
+            for name, value in message.readings.items()
+            if math.isfinite(value)
+        },
     ]
 
 
@@ -283,7 +290,7 @@ def _unpack_report(unpacker: Unpacker) -> Report:
         pid=unpacker.integer(),
         t_ns=unpacker.integer(),
         state=unpacker.text(),
-        readings=unpacker.mapping(),
+        readings=unpacker.mapping(MAX_READINGS),
     )
     for name, value in report.readings.items():
         if not isinstance(name, str) or type(value) not in (int, float) or not math.isfinite(value):
@@ -296,9 +303,9 @@ _CODECS: dict[type, tuple[str, Callable[[Any, Packer], list[Any]], Callable[[Unp
     People: ("people", _pack_people, _unpack_people),
     Tracks: ("tracks", _pack_tracks, _unpack_tracks),
     End: ("end", _pack_end, _unpack_end),
-    Checkpoint: ("checkpoint", _pack_checkpoint, _unpack_checkpoint),
+    Checkpoint: ("checkpoint", pack_checkpoint, unpack_checkpoint),
     Followed: ("followed", _pack_followed, _unpack_followed),
-    IdentityEvent: ("event", _pack_event, _unpack_event),
+    IdentityEvent: ("event", pack_event, unpack_event),
     Report: ("report", _pack_report, _unpack_report),
 }
 _BY_NAME = {name: unpack for name, _, unpack in _CODECS.values()}
@@ -307,21 +314,32 @@ _BY_NAME = {name: unpack for name, _, unpack in _CODECS.values()}
 def encode(message: Message) -> list[Buffer]:
     """The frames of a message: header first, buffers behind it (views, not copies).
 
-    Free texts are cut and readings that are not finite left out.  Raises MessageError on any other value
-    that `decode` would refuse, but for the arrays and stamps of frames, people and tracks: they come from
-    the services' own cores, many times a second, and looking at them twice costs as much as sending them.
+    Free texts are cut and readings that are not finite left out.  Raises MessageError, naming the kind of
+    message and the limit, for whatever `decode` would refuse, so that nothing is ever put on the wire that
+    ends in a closed connection or a refused stream.  Frames, people and tracks, which are sent many times a
+    second, are checked while they are packed, and not decoded once more.
     """
     name, pack, _ = _CODECS[type(message)]
     packer = Packer()
-    fields = pack(message, packer)
     try:
+        fields = pack(message, packer)
         header = msgpack.packb({"v": PROTOCOL_VERSION, "t": name, "f": fields, "a": packer.arrays})
-    except (TypeError, ValueError, OverflowError) as error:
-        raise MessageError(f"a {name} that cannot be written: {error}") from None
-    frames = [header, *packer.buffers]
-    if not isinstance(message, Frame | People | Tracks):
-        decode(frames)
+        frames = [header, *packer.buffers]
+        _check_size(name, frames)
+        if not isinstance(message, Frame | People | Tracks):
+            decode(frames)
+    except (TypeError, ValueError, OverflowError, MessageError) as error:
+        raise MessageError(f"a {name} that cannot be sent: {error}") from None
     return frames
+
+
+def _check_size(name: str, frames: Sequence[Buffer]) -> None:
+    most = MAX_CHECKPOINT_BYTES if name == "checkpoint" else MAX_MESSAGE_BYTES
+    total = sum(map(len, frames))
+    if total > most:
+        raise MessageError(f"{total} bytes, at most {most} are allowed for a {name}")
+    if len(frames[0]) > MAX_HEADER_BYTES:
+        raise MessageError(f"a header of {len(frames[0])} bytes, at most {MAX_HEADER_BYTES} are allowed")
 
 
 def decode(frames: Sequence[Buffer]) -> Message:
@@ -336,6 +354,7 @@ def decode(frames: Sequence[Buffer]) -> Message:
     unpack = _BY_NAME.get(name) if isinstance(name, str) else None
     if unpack is None:
         raise MessageError(f"unknown message type {shown(name)}")
+    _check_size(str(name), frames)
     unpacker = Unpacker(header, frames[1:])
     message = unpack(unpacker)
     unpacker.done()

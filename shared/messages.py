@@ -15,10 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-PROTOCOL_VERSION = 1
-
-MAX_PEOPLE = 4096
-"""Rows allowed in one message; more than any camera shows, few enough to refuse garbage."""
+PROTOCOL_VERSION = 2
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Float32: TypeAlias = NDArray[np.float32]
@@ -189,11 +186,17 @@ class Checkpoint:
     positions: camera -> (session, last sequence number that `state` contains).
     state: opaque bytes of the active tracks.
     identities: identity -> opaque bytes, only those that changed since the previous checkpoint.
+    events: the operator's decisions that `state` and `identities` contain and no earlier checkpoint did; the
+        store keeps them in the transaction in which it keeps the checkpoint.
+    ends: the same as `positions` for the ends of recordings that `state` contains.  An end has the number
+        that the next frame has, if there is one after all.
     """
 
     positions: dict[int, tuple[int, int]]
     state: bytes
     identities: dict[int, bytes] = field(default_factory=dict)
+    events: tuple[IdentityEvent, ...] = ()
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Expected(NamedTuple):
@@ -239,12 +242,14 @@ class IdentityEvent:
 
     kind: one of `DECISIONS`.  value: the name, for "name"; for "merge" the number of the identity that is now
         this one; for "split" the number of the identity that this one was part of; else empty.
+    tracks: for "split" and "forget" the tracks that the decision concerns; else empty.
     """
 
     identity: int
     kind: str
     t_ns: int
     value: str = ""
+    tracks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import numpy as np
 
 from services.detector.family import Pace
 from services.detector.quality import visibility
-from shared.messages import MAX_PEOPLE, Float32, Int32
+from shared.limits import MAX_PEOPLE
+from shared.messages import Float32, Int32
 
 MEMORY_NS = 1_000_000_000
 """Somebody not detected for longer counts as new."""

@@ -7,18 +7,20 @@ cut into batches.
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.store.checkpoint import write_checkpoint
 from services.store.identity_changes import forget, merge
 from services.store.positions import known_as_recorded, position, write_positions
+from services.store.replacements import Replacements
 from services.store.reports import store_report
-from services.store.rows import SessionRow, SightingRow, TrackRow
+from services.store.rows import SessionRow, TrackRow
+from services.store.track_rows import TrackRows
 from shared.clock import now_ns
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
@@ -29,10 +31,6 @@ SCORE_UNITS = 10_000
 _LARGEST = 1e9
 
 _DIGITS = 19
-
-_TRACKS_ON_THEIR_WAY = 100_000
-"""An identity that was decided for a track before its first row came is dropped when so many later tracks are
-known: more cannot be begun while one message is on its way, and tracks that were erased never come."""
 
 _INSERT_SHOWN = (
     "INSERT INTO observations (frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed) "
@@ -63,9 +61,8 @@ class Batch:
         self._connection = connection
         self._positions: dict[tuple[int, int], int] = {}
         self._sessions: dict[tuple[int, int], SessionRow] = {}
-        self._tracks: dict[int, TrackRow | None] = {}
-        self._identities: set[int] = set()
-        self._replacements: dict[int, int] = {}  # those asked for so far; an identity that stands is its own
+        self._replacements = Replacements(connection)
+        self._tracks = TrackRows(connection, self._replacements)
         self._observations: list[tuple[int, ...]] = []
         self._shown_as: set[tuple[int, int]] = set()
         self._settled: list[tuple[int, ...]] = []
@@ -78,7 +75,8 @@ class Batch:
             self._positions[key] = position(self._connection, stream, session)
         if seq <= self._positions[key]:
             return
-        self._positions[key] = seq
+        if not isinstance(message, End):  # an end does not use up its number: more may follow
+            self._positions[key] = seq
         if isinstance(message, Tracks):
             self._add_tracks(message)
         elif isinstance(message, End):
@@ -103,31 +101,7 @@ class Batch:
                 for s in self._sessions.values()
             ],
         )
-        execute_many(
-            "INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING",
-            [(identity,) for identity in sorted(self._identities)],
-        )
-        tracks = [(number, track) for number, track in self._tracks.items() if track is not None]
-        execute_many(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
-            "excluded.identity, first_ns = excluded.first_ns, last_ns = excluded.last_ns, "
-            "frames = excluded.frames, decision = excluded.decision",
-            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames, t.decision) for n, t in tracks],
-        )
-        execute_many(
-            "UPDATE sightings SET identity = ? WHERE track = ?",
-            [(t.identity, n) for n, t in tracks if t.identity != t.stored_identity],
-        )
-        execute_many(
-            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "last_ns = excluded.last_ns, x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, "
-            "y1 = excluded.y1, score = excluded.score",
-            [
-                (n, s.first_ns, s.last_ns, t.identity, t.camera, *s.box, s.score)
-                for n, t in tracks
-                for s in t.sightings
-            ],
-        )
+        self._tracks.flush()
         execute_many("INSERT INTO shown_identities VALUES (?, ?) ON CONFLICT DO NOTHING", self._shown_as)
         execute_many(_INSERT_SHOWN, self._observations)
         execute_many(_UPSERT_SETTLED, self._settled)
@@ -141,7 +115,7 @@ class Batch:
         if frame is not None:
             self._add_rows(frame, session, message)
         self._settle(message.settled)
-        self._decide(message.assignments.tolist(), message.decision)
+        self._tracks.decide(message.assignments.tolist(), message.decision)
 
     def _settle(self, settled: Sequence[Settled]) -> None:
         """Take in how earlier frames turned out; those that retention has erased meanwhile are left so."""
@@ -161,28 +135,11 @@ class Batch:
             rows[:, 7] = _units(each.scores, SCORE_UNITS)
             rows[:, 8] = each.observed
             for number, *rest in rows.tolist():
-                track = self._track(number)
+                track = self._track(number, session, each.stamp)
                 if track is None:
-                    track = self._new_track(number, session, each.stamp)
+                    continue
                 track.show(each.stamp.t_ns)
                 self._settled.append((row[0], number, *rest))
-
-    def _decide(self, assignments: Iterable[Sequence[int]], decision: int) -> None:
-        for number, said in assignments:
-            track, identity = self._track(number), self._current(said)
-            if track is not None:
-                self._assign(track, identity, decision)
-            else:
-                # Its camera's rows are still on their way (or retention has erased it).
-                self._connection.execute(
-                    "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
-                    "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
-                    (number, identity, decision),
-                )
-                self._connection.execute(
-                    "DELETE FROM early_assignments WHERE track < (SELECT max(track) FROM tracks) - ?",
-                    (_TRACKS_ON_THEIR_WAY,),
-                )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, SessionRow]:
         """The new frame's key, or None where this frame is already stored, and its session."""
@@ -210,7 +167,7 @@ class Batch:
         rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
         rows[:, 8] = _units(message.scores, SCORE_UNITS)
         rows[:, 9] = message.observed
-        rows[:, 10] = [self._current(identity) for identity in message.identity_ids.tolist()]
+        rows[:, 10] = [self._replacements.current(identity) for identity in message.identity_ids.tolist()]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]  # in the order of the table's key
         previous = None
         for row in rows.tolist():
@@ -218,75 +175,21 @@ class Batch:
             if number == previous:
                 continue  # a track is in one place at a time
             previous = number
-            track = self._track(number)
+            track = self._track(number, session, stamp)
             if track is None:
-                track = self._new_track(number, session, stamp)
+                continue
             track.show(stamp.t_ns)
             if observed:
                 track.observe(stamp.t_ns, row[2:6], score)
             if identity > 0:
-                self._assign(track, identity, message.decision)
+                self._tracks.assign(track, identity, message.decision)
                 self._shown_as.add((number, shown))
             else:
                 row[1] = 0  # nobody, or somebody who was forgotten meanwhile
             self._observations.append((frame, *row))
 
-    def _assign(self, track: TrackRow, identity: int, decision: int) -> None:
-        track.assign(identity, decision)
-        if identity > 0:
-            self._identities.add(identity)
-
-    def _current(self, identity: int) -> int:
-        """The identity that this one has become by an operator's decision; 0 where it was forgotten."""
-        while identity:
-            replacement = self._replacements.get(identity)
-            if replacement is None:
-                row = self._connection.execute(
-                    "SELECT replacement FROM replaced_identities WHERE identity = ?", (identity,)
-                ).fetchone()
-                replacement = self._replacements[identity] = identity if row is None else row[0]
-            if replacement == identity:
-                break
-            identity = replacement
-        return identity
-
-    def _new_track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow:
-        """A track that was not known, with the identity that was decided before its first row came."""
-        track = TrackRow(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
-        self._tracks[number] = track
-        row = self._connection.execute(
-            "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
-        ).fetchone()
-        if row is not None:
-            identity, decision = row
-            self._assign(track, self._current(identity), decision)
-            self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
-        return track
-
-    def _track(self, number: int) -> TrackRow | None:
-        if number not in self._tracks:
-            self._tracks[number] = self._stored_track(number)
-        return self._tracks[number]
-
-    def _stored_track(self, number: int) -> TrackRow | None:
-        row = self._connection.execute(
-            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames, decision "
-            "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
-            (number,),
-        ).fetchone()
-        if row is None:
-            return None
-        session_key, camera, identity, first_ns, last_ns, frames, decision = row
-        track = TrackRow(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
-        newest = self._connection.execute(
-            "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
-            "ORDER BY first_ns DESC LIMIT 1",
-            (number,),
-        ).fetchone()
-        if newest is not None:
-            first_ns, last_ns, *box, score = newest
-            track.sightings.append(SightingRow(first_ns, last_ns, box, score))
-        return track
+    def _track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow | None:
+        return self._tracks.find_or_begin(number, session.key, stamp.camera, stamp.t_ns)
 
     def _session(self, stamp: FrameStamp) -> SessionRow:
         key = (stamp.camera, stamp.session)
@@ -318,37 +221,25 @@ class Batch:
         session.ended, session.detail = message.reason, message.detail
         session.announced_frames = message.frames
         self._settle(message.settled)
-        self._decide(message.assignments, message.decision)
+        self._tracks.decide(message.assignments, message.decision)
 
     def _add_checkpoint(self, message: Checkpoint) -> None:
-        positions = [[camera, *position] for camera, position in sorted(message.positions.items())]
-        self._connection.execute(
-            "INSERT INTO checkpoint VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET "
-            "positions = excluded.positions, state = excluded.state",
-            (json.dumps(positions), message.state),
-        )
-        self._connection.executemany(
-            "INSERT INTO identities (identity, state) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
-            "state = excluded.state",
-            list(message.identities.items()),
-        )
+        """Take in decisions first: the states of people are those after them."""
+        for event in message.events:
+            self._add_event(event)
+        write_checkpoint(self._connection, message)
 
     def _add_event(self, message: IdentityEvent) -> None:
-        identity = self._current(message.identity)
+        identity = self._replacements.current(message.identity)
         if not identity:
             return  # forgotten since
         if message.kind == "forget":
             self._replace(identity, 0)
-            forget(self._connection, identity)
+            self._tracks.erase(message.tracks)
+            self._tracks.erase(forget(self._connection, identity, message.tracks))
             return
-        if message.kind == "merge":
-            gone = int(message.value) if message.value.isdecimal() and len(message.value) < _DIGITS else 0
-            if self._current(gone) in (0, identity):
-                _log.warning("%r cannot be merged into person %d: passed over", message.value, identity)
-                return
-            gone = self._current(gone)
-            self._replace(gone, identity)
-            merge(self._connection, identity, gone)
+        if message.kind == "merge" and not self._merge(identity, message.value):
+            return
         execute = self._connection.execute
         execute("INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING", (identity,))
         if message.kind in ("follow", "unfollow"):
@@ -361,21 +252,33 @@ class Batch:
             (identity, message.kind, message.t_ns, message.value),
         )
 
+    def _merge(self, identity: int, value: str) -> bool:
+        """Make the identity whose number is in `value` part of another; whether that was possible."""
+        gone = int(value) if value.isdecimal() and len(value) < _DIGITS else 0
+        gone = self._replacements.current(gone)
+        if gone in (0, identity):
+            _log.warning("%r cannot be merged into person %d: passed over", value, identity)
+            return False
+        self._replace(gone, identity)
+        merge(self._connection, identity, gone)
+        return True
+
     def _replace(self, gone: int, identity: int) -> None:
         """From now on `gone` means `identity`, 0 for nobody; what is in memory is written first."""
         self.flush()
-        self._tracks.clear()
+        self._tracks.clear(gone)
         self._observations.clear()
         self._shown_as.clear()
         self._settled.clear()
         self._settled_frames.clear()
-        self._identities.discard(gone)
-        self._replacements[gone] = identity
-        self._connection.execute(
-            "INSERT INTO replaced_identities (identity, replacement, frame) "
-            "VALUES (?, ?, (SELECT coalesce(max(frame), 0) FROM frames))",
-            (gone, identity),
-        )
+        self._replacements.replace(gone, identity)
+
+
+def decisions(message: object) -> tuple[IdentityEvent, ...]:
+    """The operator's decisions in a message."""
+    if isinstance(message, Checkpoint):
+        return message.events
+    return (message,) if isinstance(message, IdentityEvent) else ()
 
 
 def _units(values: Float32, units: int) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_reader, storage_errors
 from services.store.rows import SIGHTING_GAP_NS
 from shared.config import CameraConfig
+from shared.errors import StorageError
 from shared.messages import Checkpoint
 
 _IDENTITIES_AT_ONCE = 500
@@ -201,7 +202,7 @@ class History:
         identity: the only person whose memory is wanted, by default everybody's.
         """
         with self._reading():
-            return newest_checkpoint(self._connection, identity)
+            return newest_checkpoint(self._connection, identity=identity)
 
     def select(self, sql: str, *values: Any) -> list[Any]:
         """All rows of one query."""
@@ -227,7 +228,10 @@ class History:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, storage_errors(self.path):
-            yield self._connection
+            try:
+                yield self._connection
+            except OverflowError:
+                raise StorageError("a number that was asked for has more than 64 bits") from None
 
 
 def title(camera: int, name: str) -> str:

@@ -156,6 +156,14 @@ _SETTLING = (
     "ALTER TABLE observations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
 )
 
+# Tracks of people who were forgotten: messages of live cameras that are on their way still contain them.
+# A checkpoint's `ends`, JSON rows [camera, session, sequence number], are the ends of recordings it contains.
+_ERASED_TRACKS = (
+    "ALTER TABLE checkpoint ADD COLUMN ends TEXT NOT NULL DEFAULT '[]'",
+    "CREATE TABLE erased_tracks (track INTEGER PRIMARY KEY)",
+    "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
+)
+
 # What was shown is never overwritten: an observation has the box, score, `observed` and `shown` as they were
 # shown.  The columns that begin with `d` are to be added to get what it turned out to be.  The velocity is
 # the one known when the frame was live, for predictions are made with nothing later.
@@ -191,7 +199,6 @@ _CORRECTIONS = (
         SELECT camera FROM cameras WHERE delivery = 'recorded' OR (delivery IS NULL AND source != ''
         AND source NOT LIKE '%://%' AND source GLOB '*[^0-9]*'))""",
     "CREATE INDEX tracks_of_session ON tracks (session_key, first_ns)",
-    "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
     "CREATE INDEX marked_identities ON identities (identity) WHERE name != '' OR followed",
     "CREATE INDEX events_of_identity ON events (identity)",
     # The newest frame when the decision came: when all up to that one are erased, nobody needs it any more.
@@ -202,7 +209,14 @@ _CORRECTIONS = (
     "CREATE INDEX reports_by_order ON reports (heard)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS, _SETTLING, _CORRECTIONS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _TABLES,
+    _DECISIONS,
+    _REPLACEMENTS,
+    _SETTLING,
+    _ERASED_TRACKS,
+    _CORRECTIONS,
+)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -217,11 +231,12 @@ def check_version(connection: sqlite3.Connection) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (tables or version or application):
-        raise StorageError("a SQLite database of another program: choose another data folder")
+        raise StorageError("a SQLite database of another program: choose another data folder", permanent=True)
     if version > SCHEMA_VERSION:
         raise StorageError(
             f"written by a newer release (schema {version}, this release knows {SCHEMA_VERSION}): "
-            "upgrade tracking-system on this machine or choose another data folder"
+            "upgrade tracking-system on this machine or choose another data folder",
+            permanent=True,
         )
     return int(version)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from shared.limits import MAX_AREA_PX, MAX_CAMERA, MAX_CLOCK_OFFSET_NS, MAX_SIDE_PX, MAX_T_NS
 from shared.messages import (
     DECISIONS,
     Checkpoint,
@@ -87,9 +88,15 @@ def one_of_each() -> list[Message]:
         people(),
         tracks(),
         End(stamp, "finished", "all", 3),
-        Checkpoint({1: (2, 3)}, b"state", {1: b"one", 2: b""}),
+        Checkpoint(
+            {1: (2, 3)},
+            b"state",
+            {1: b"one", 2: b""},
+            (IdentityEvent(2, "split", 5, "1", (7, 9)),),
+            {1: (2, 4)},
+        ),
         Followed((LastSeen(1, "Ann", 2, 3, 4.0, 5.0, 0.9, (Expected(3, 0.75, 4.5),)),)),
-        IdentityEvent(1, "name", 2, "Ann"),
+        IdentityEvent(1, "forget", 2, "", (3, 4)),
         report(),
     ]
 
@@ -115,9 +122,22 @@ naturals = st.integers(0, INT64_MAX)
 positives = st.integers(1, INT64_MAX)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-expected = st.lists(st.builds(Expected, naturals, finite, finite), max_size=3).map(tuple)
-stamps = st.builds(
-    FrameStamp, positives, naturals, naturals, naturals, st.integers(0, 1 << 15), st.integers(0, 1 << 15)
+times = st.integers(0, MAX_T_NS)
+cameras = st.integers(0, MAX_CAMERA)
+sizes = st.tuples(st.integers(0, MAX_SIDE_PX), st.integers(0, MAX_SIDE_PX)).filter(
+    lambda size: size[0] * size[1] <= MAX_AREA_PX
+)
+stamps = st.tuples(st.integers(1, MAX_CAMERA), naturals, naturals, times, sizes).map(
+    lambda fields: FrameStamp(*fields[:4], *fields[4])
+)
+expected = st.lists(st.builds(Expected, cameras, finite, finite), max_size=3).map(tuple)
+events = st.builds(
+    IdentityEvent,
+    positives,
+    st.sampled_from(DECISIONS),
+    naturals,
+    texts,
+    st.lists(positives, max_size=4).map(tuple),
 )
 
 
@@ -149,7 +169,7 @@ def any_people(draw: Any) -> People:
         draw(floats(count, 2, nan=True)),
         draw(floats(2, 3)),
         draw(st.dictionaries(texts, features_of(count), max_size=3)),
-        draw(st.integers(-INT64_MAX, INT64_MAX)),
+        draw(st.integers(-MAX_CLOCK_OFFSET_NS, MAX_CLOCK_OFFSET_NS)),
     )
 
 
@@ -200,18 +220,19 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(
         Checkpoint,
-        st.dictionaries(naturals, st.tuples(naturals, naturals), max_size=4),
+        st.dictionaries(cameras, st.tuples(naturals, naturals), max_size=4),
         st.binary(max_size=30),
         st.dictionaries(positives, st.binary(max_size=10), max_size=4),
+        st.lists(events, max_size=3).map(tuple),
     ),
     st.builds(
         Followed,
         st.lists(
-            st.builds(LastSeen, positives, texts, naturals, naturals, finite, finite, finite, expected),
+            st.builds(LastSeen, positives, texts, cameras, naturals, finite, finite, finite, expected),
             max_size=4,
         ).map(tuple),
     ),
-    st.builds(IdentityEvent, positives, st.sampled_from(DECISIONS), naturals, texts),
+    events,
     st.builds(
         Report,
         texts,

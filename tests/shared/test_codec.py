@@ -15,22 +15,52 @@ from hypothesis import strategies as st
 
 from shared.codec import decode, encode
 from shared.errors import MessageError
+from shared.limits import (
+    MAX_ASSIGNMENTS,
+    MAX_CAMERA,
+    MAX_CHECKPOINT_BYTES,
+    MAX_CLOCK_OFFSET_NS,
+    MAX_FOLLOWED,
+    MAX_IDENTITIES,
+    MAX_JPEG_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PEOPLE,
+    MAX_READINGS,
+    MAX_SIDE_PX,
+    MAX_T_NS,
+    MAX_TEXT,
+    MAX_TRACKS,
+    PART_BYTES,
+)
 from shared.messages import (
     PROTOCOL_VERSION,
     Buffer,
     Checkpoint,
     End,
+    Expected,
+    Features,
     Followed,
     Frame,
     FrameStamp,
     IdentityEvent,
     LastSeen,
     Message,
+    Motion,
     People,
     Report,
+    Settled,
 )
-from shared.packing import MAX_TEXT
-from tests.shared.samples import any_people, messages, numbered, one_of_each, people, report, same, tracks
+from tests.shared.samples import (
+    INT64_MAX,
+    any_people,
+    messages,
+    numbered,
+    one_of_each,
+    people,
+    report,
+    same,
+    tracks,
+)
 
 STAMP = FrameStamp(1, 2, 3, 4, 640, 480)
 
@@ -129,7 +159,7 @@ def test_random_structures_in_a_valid_header_are_a_message_or_refused(
 def test_any_field_replaced_by_any_structure_is_a_message_or_refused(message: Message, data: Any) -> None:
     header_bytes, *buffers = as_received(message)
     header = msgpack.unpackb(header_bytes)
-    target = header["f"] if not header["a"] or data.draw(st.booleans()) else header["a"]
+    target = data.draw(st.sampled_from([part for part in (header["f"], header["a"]) if part]))
     target[data.draw(st.integers(0, len(target) - 1))] = data.draw(structures)
     decoded_or_refused([msgpack.packb(header), *buffers])
 
@@ -159,7 +189,16 @@ def test_nesting_of_any_depth_is_refused(name: str | None, depth: int) -> None:
     deep = b"\x91" * depth + b"\xc0"
     type_ = deep if name is None else msgpack.packb(name)
     for fields, arrays in ((b"\x91" + deep, b"\x90"), (b"\x90", b"\x91" + deep), (deep, deep)):
-        header = b"\x84\xa1v\x01\xa1t" + type_ + b"\xa1f" + fields + b"\xa1a" + arrays
+        header = (
+            b"\x84\xa1v"
+            + bytes([PROTOCOL_VERSION])
+            + b"\xa1t"
+            + type_
+            + b"\xa1f"
+            + fields
+            + b"\xa1a"
+            + arrays
+        )
         with pytest.raises(MessageError):
             decode([header])
         with pytest.raises(MessageError):
@@ -219,7 +258,7 @@ def test_features_of_people_that_are_not_there_are_refused(of: list[int]) -> Non
 def test_another_protocol_version_is_refused_with_the_remedy() -> None:
     header_bytes, *buffers = as_received(numbered(1))
     header = msgpack.unpackb(header_bytes)
-    header["v"] = 2
+    header["v"] = PROTOCOL_VERSION + 1
     with pytest.raises(MessageError, match="same release of tracking-system on every machine"):
         decode([msgpack.packb(header), *buffers])
 
@@ -314,3 +353,104 @@ def test_arrays_of_any_memory_order_arrive_the_same(message: People, data: Any) 
 def test_a_checkpoint_of_a_hundred_thousand_identities_fits() -> None:
     message = Checkpoint({1: (2, 3)}, b"", dict.fromkeys(range(1, 100001), b"x"))
     assert same(decode(encode(message)), message)
+
+
+def test_a_checkpoint_is_few_parts_whatever_it_holds_and_its_header_is_short() -> None:
+    decision = IdentityEvent(3, "name", 4, "x" * MAX_TEXT, tuple(range(1, 1000)))
+    message = Checkpoint(
+        dict.fromkeys(range(1, 2001), (INT64_MAX, INT64_MAX)),
+        b"s" * (2 * PART_BYTES + 1),
+        dict.fromkeys(range(1, 100001), b"i" * 100),
+        (decision,) * 1000,
+    )
+    frames = encode(message)
+    assert len(frames) == 1 + 2 + 3 + 1 + 3 + 3
+    assert len(frames[0]) < 200
+    assert max(map(len, frames)) <= 8 * max(PART_BYTES, MAX_IDENTITIES)
+    assert same(decode(frames), message)
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1])
+def test_a_blob_of_about_a_whole_number_of_parts_comes_back(excess: int) -> None:
+    blob = random.Random(1).randbytes(2 * PART_BYTES + excess)
+    assert same(decode(as_received(Checkpoint({}, blob, {1: blob}))), Checkpoint({}, blob, {1: blob}))
+
+
+@pytest.mark.parametrize("length", [-1, 0, PART_BYTES, 3 * PART_BYTES, MAX_CHECKPOINT_BYTES, 1 << 63])
+def test_a_blob_in_other_parts_than_its_length_says_is_refused(length: int) -> None:
+    header_bytes, *buffers = as_received(Checkpoint({}, bytes(2 * PART_BYTES)))
+    header = msgpack.unpackb(header_bytes)
+    header["a"][1] = ["raw", [length]]
+    with pytest.raises(MessageError):
+        decode([msgpack.packb(header), *buffers])
+
+
+def large(message: Message) -> str:
+    with pytest.raises(MessageError) as refused:
+        encode(message)
+    return str(refused.value)
+
+
+def test_what_is_too_large_is_refused_where_it_is_made_naming_kind_size_and_limit() -> None:
+    huge = np.zeros(MAX_CHECKPOINT_BYTES + 1, np.uint8).data
+    said = large(Checkpoint({}, huge))  # type: ignore[arg-type]
+    assert "checkpoint" in said
+    assert f"{MAX_CHECKPOINT_BYTES + 1} bytes, at most {MAX_CHECKPOINT_BYTES}" in said
+    said = large(Frame(STAMP, bytes(MAX_JPEG_BYTES + 1)))
+    assert "frame" in said
+    assert f"at most {MAX_JPEG_BYTES}" in said
+    ids = np.arange(MAX_PEOPLE, dtype=np.int32)
+    vectors = Features(ids, np.zeros((MAX_PEOPLE, 2048), np.float32), np.ones(MAX_PEOPLE, np.float32))
+    said = large(replace(people(MAX_PEOPLE), features={"a": vectors, "b": vectors, "c": vectors}))
+    assert "people" in said
+    assert f"at most {MAX_MESSAGE_BYTES}" in said
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        people(MAX_PEOPLE + 1),
+        tracks(MAX_TRACKS + 1),
+        replace(people(2), boxes=np.full((2, 4), np.nan, np.float32)),
+        replace(people(2), clock_offset_ns=MAX_CLOCK_OFFSET_NS + 1),
+        replace(tracks(2), velocities=np.full((2, 2), np.inf, np.float32)),
+        replace(tracks(2), assignments=np.ones((MAX_ASSIGNMENTS + 1, 2), np.int64)),
+        End(STAMP, "finished", assignments=((1, 1 << 64),)),
+        Frame(replace(STAMP, camera=MAX_CAMERA + 1), b""),
+        Frame(replace(STAMP, t_ns=MAX_T_NS + 1), b""),
+        Frame(replace(STAMP, width=MAX_SIDE_PX + 1), b""),
+        Frame(replace(STAMP, width=8193, height=8192), b""),
+        Frame(STAMP, b"", Motion(np.full((1, 1, 2), np.nan, np.float32), np.eye(2, 3, dtype=np.float32))),
+        Followed((LastSeen(1, "", 1, 1, 0.0, 0.0),) * (MAX_FOLLOWED + 1)),
+        Checkpoint({}, b"", {}, (IdentityEvent(1, "rename", 1),)),
+        Checkpoint({}, b"", {}, (IdentityEvent(1, "split", 1, "", (0,)),)),
+        replace(report(), readings={str(name): 1.0 for name in range(MAX_READINGS + 1)}),
+    ],
+)
+def test_what_no_receiver_would_take_is_never_put_on_the_wire(message: Message) -> None:
+    with pytest.raises(MessageError):
+        encode(message)
+
+
+def test_the_largest_message_of_each_kind_arrives() -> None:
+    stamp = replace(STAMP, camera=MAX_CAMERA, t_ns=MAX_T_NS, width=8192, height=8192)
+    settled = tracks(1)
+    one = Settled(
+        stamp, settled.track_ids, settled.boxes, settled.scores, settled.observed, settled.velocities
+    )
+    text = "\N{GRINNING FACE}" * MAX_TEXT
+    person = LastSeen(1, text[:200], MAX_CAMERA, INT64_MAX, 1e300, 1e300, 1.0, (Expected(1, 0.5, 1e300),) * 3)
+    for message in (
+        Frame(stamp, bytes(MAX_JPEG_BYTES)),
+        people(MAX_PEOPLE),
+        replace(
+            tracks(MAX_TRACKS),
+            assignments=np.ones((MAX_ASSIGNMENTS, 2), np.int64),
+            settled=(one,) * 20_000,
+        ),
+        End(stamp, "failed", text, INT64_MAX, ((1, 2),) * 20_000, 5, (one,) * 20_000),
+        Followed((person,) * MAX_FOLLOWED),
+        replace(report(), readings={f"{n}{text[:100]}": 1.0 for n in range(MAX_READINGS)}),
+        IdentityEvent(INT64_MAX, "split", INT64_MAX, text, tuple(range(1, 100_000))),
+    ):
+        assert same(decode(encode(message)), message)

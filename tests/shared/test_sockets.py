@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from shared.errors import LinkError
-from shared.sockets import HEARTBEAT_MS, MAX_MESSAGE_BYTES, open_socket, receive_frames, send_frames
+from shared.limits import MAX_MESSAGE_BYTES
+from shared.sockets import HEARTBEAT_MS, open_socket, receive_frames, send_frames
 from tests.shared.wire import Context, free_port
 
 

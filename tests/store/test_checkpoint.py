@@ -23,12 +23,11 @@ def filled(database: DatabaseManager) -> sqlite3.Connection:
 
 def test_states_come_in_order_in_pages_of_limited_size(database: DatabaseManager) -> None:
     with closing(filled(database)) as connection:
-        pages, after = [], 0
-        while page := identity_states(connection, after, 8):
-            pages.append([identity for identity, _ in page])
-            after = page[-1][0]
+        pages: list[list[int]] = []
+        while page := identity_states(connection, pages[-1][-1] if pages else 0, 8):
+            pages.append(list(page))
         assert pages == [[2, 5], [7], [9]]
-        assert dict(identity_states(connection, 0, 1 << 20)) == STATES
+        assert identity_states(connection, 0, 1 << 20) == STATES
 
 
 def test_people_without_a_state_are_not_looked_at(database: DatabaseManager) -> None:
@@ -39,6 +38,24 @@ def test_people_without_a_state_are_not_looked_at(database: DatabaseManager) -> 
         connection.set_trace_callback(None)
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
     assert plan == ["SEARCH identities USING INDEX identities_with_state (identity>?)"]
+
+
+def test_numbers_of_assignments_whose_tracks_are_still_to_come_count_as_given_out(
+    database: DatabaseManager,
+) -> None:
+    database.commit([(1, 1, 0, tracks(stamp(1, 0), [(1, 1)], assign=[(20, 30)]))])
+    assert database.newest_numbers() == (20, 30)
+
+
+def test_a_number_that_was_only_shown_counts_as_given_out_after_its_person_was_erased(
+    database: DatabaseManager,
+) -> None:
+    database.commit([(1, 1, 0, tracks(stamp(1, 0), [(1, 9)]))])
+    database.commit([(1, 1, 1, tracks(stamp(1, 1), [(1, 2)], assign=[(1, 2)], decision=1))])
+    database.erase_before(0)
+    with closing(sqlite3.connect(database.path)) as connection:
+        assert connection.execute("SELECT max(identity) FROM identities").fetchone() == (2,)
+    assert database.newest_numbers() == (1, 9)
 
 
 def test_one_persons_memory_is_read_without_the_others(database: DatabaseManager, history: History) -> None:

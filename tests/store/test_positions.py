@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.store import batch as batch_module
+from services.store import track_rows
 from services.store.database import DatabaseManager
 from services.store.history import History
 from services.store.statistics import statistics
@@ -52,6 +52,17 @@ def test_of_a_service_that_moves_from_host_to_host_the_last_two_hosts_are_rememb
     assert hosts == [(1, "container-48"), (1, "container-49"), (2, "edge")]
 
 
+def test_frames_that_were_dropped_on_hosts_that_are_gone_go_on_counting(
+    database: DatabaseManager, history: History
+) -> None:
+    database.commit([(LIVE, 1, 0, tracks(stamp(LIVE, 0)))])
+    for number in range(10):
+        report = Report("ingest", LIVE, f"container-{number}", 1, number, "running", {"unsent": 2.0})
+        database.keep_reports([report, report])
+    (camera,) = statistics(history).cameras
+    assert camera.losses.unsent == 20
+
+
 def test_a_report_after_a_clock_was_set_back_counts_and_one_that_was_overtaken_does_not(
     database: DatabaseManager, history: History
 ) -> None:
@@ -66,7 +77,7 @@ def test_a_report_after_a_clock_was_set_back_counts_and_one_that_was_overtaken_d
 def test_an_assignment_of_a_track_that_never_comes_is_dropped_after_many_later_tracks(
     database: DatabaseManager, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "_TRACKS_ON_THEIR_WAY", 10)
+    monkeypatch.setattr(track_rows, "_TRACKS_ON_THEIR_WAY", 10)
     database.commit([(LIVE, 1, 0, tracks(stamp(LIVE, 0), [(20, 7)], assign=[(12, 7)]))])
     assert history.select("SELECT track FROM early_assignments") == [(12,)]
     database.commit([(LIVE, 1, 1, tracks(stamp(LIVE, 1), [(25, 7)], assign=[(24, 7)]))])
