@@ -8,10 +8,12 @@ from pathlib import Path
 
 from services.store.database import DatabaseManager, Sequenced
 from services.tracker.core import TrackerCore
+from services.tracker.operator_decision import decide, people_of
 from shared.config import CameraConfig, Config
 from shared.errors import StorageError
 from shared.folder_lock import FolderLock
 from shared.messages import Checkpoint, End, IdentityEvent, Message, Tracks
+from shared.request import Fields
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,14 @@ class Journal:
         self._put(tracks.stamp.camera, tracks.stamp.session, tracks)
         if time.monotonic() >= self._next_commit_s or self.core.reserve_is_low:
             self._try_to_commit()
+
+    def decide(self, kind: str, fields: Fields) -> IdentityEvent:
+        """Decide as a command does; on return it is on the disk.  Raises as `operator_decision.decide`."""
+        for identity in people_of(kind, fields):
+            self.recall(identity)
+        event = decide(self.core, kind, fields, time.time_ns())
+        self.event(event)
+        return event
 
     def recall(self, identity: int) -> None:
         """Let the tracker know a person again whom only the database knows; nothing for everybody else."""

@@ -89,6 +89,7 @@ class StoreService:
             {
                 "resume": self._resume,
                 "identity_states": self._identity_states,
+                "has_identity": self._has_identity,
                 "last_seen": self._last_seen,
                 "stats": self._stats,
             },
@@ -212,6 +213,9 @@ class StoreService:
         """The states of the next people that the tracker remembers, behind an identity."""
         page = self._database.identity_states(integer(fields, "after"), STATES_PAGE_BYTES)
         return Reply({}, Checkpoint({}, b"", page))
+
+    def _has_identity(self, fields: Fields) -> Fields:
+        return {"known": self._database.has_identity(integer(fields, "identity"))}
 
     def _last_seen(self, fields: Fields) -> Fields:
         identity = integer(fields, "identity")

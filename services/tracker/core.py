@@ -19,8 +19,8 @@ from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
 from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
+from services.tracker.results import no_tracks, settled_frames, shown_tracks
 from services.tracker.shadow import OWN_S, tell_apart
-from services.tracker.shown import PATH_POINTS
 from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
@@ -119,7 +119,7 @@ class TrackerCore:
             same = stamp.session == self._sessions.get(stamp.camera)
             if same and not self._clock_was_set(stamp.camera, t_ns):
                 self.counters["frames_refused"] += 1
-                return _nobody(stamp)
+                return no_tracks(stamp)
             camera.finish()
             settled = self._settled(camera)
         self._behind.pop(stamp.camera, None)
@@ -145,7 +145,7 @@ class TrackerCore:
         if any(track.own_s < OWN_S for track in seen):
             tell_apart(camera.tracks, camera.boxes(), t_ns)
         self._gallery.see([track for track in seen if track.own_s >= OWN_S], camera.size_px)
-        return self._report(camera, stamp, self._decide(t_ns), settled)
+        return shown_tracks(camera, stamp, self._decide(t_ns), self._gallery.decisions, settled)
 
     def _clock_was_set(self, camera: int, t_ns: int) -> bool:
         """Whether frames of the past follow one another, so that it is the last one's time that was wrong."""
@@ -199,42 +199,7 @@ class TrackerCore:
         self._gallery.forget_looks(kind)
 
     def _settled(self, camera: CameraTracker) -> list[Settled]:
-        """What the camera's tracker has settled, with the stamps of those frames."""
-        stamps = self._stamps[camera.camera]
-        return [
-            Settled(
-                stamp=stamps.pop(each.t_ns),
-                track_ids=each.ids,
-                boxes=each.boxes,
-                scores=each.scores,
-                observed=each.observed,
-                velocities=each.velocities,
-            )
-            for each in camera.settled
-        ]
-
-    def _report(
-        self,
-        camera: CameraTracker,
-        stamp: FrameStamp,
-        changes: list[tuple[int, int]],
-        settled: list[Settled],
-    ) -> Tracks:
-        shown = camera.shown()
-        tracks = [camera.tracks[number] for number in shown.tracks.tolist()]
-        return Tracks(
-            stamp=stamp,
-            track_ids=np.array([track.track_id for track in tracks], np.int64),
-            identity_ids=np.array([track.identity for track in tracks], np.int64),
-            boxes=shown.boxes.astype(np.float32),
-            scores=shown.scores,
-            observed=shown.observed,
-            velocities=shown.velocities,
-            paths=shown.paths,
-            assignments=np.array(changes, np.int64).reshape(-1, 2),
-            decision=self._gallery.decisions,
-            settled=tuple(settled),
-        )
+        return settled_frames(camera, self._stamps[camera.camera])
 
     # -- people -----------------------------------------------------------------------------------
 
@@ -433,17 +398,3 @@ class TrackerCore:
         core._sessions = content["sessions"]
         core.counters = dict.fromkeys(_COUNTERS, 0) | content["counters"]
         return core
-
-
-def _nobody(stamp: FrameStamp) -> Tracks:
-    return Tracks(
-        stamp=stamp,
-        track_ids=np.empty(0, np.int64),
-        identity_ids=np.empty(0, np.int64),
-        boxes=np.empty((0, 4), np.float32),
-        scores=np.empty(0, np.float32),
-        observed=np.empty(0, np.bool_),
-        velocities=np.empty((0, 2), np.float32),
-        paths=np.empty((0, PATH_POINTS, 2), np.float32),
-        assignments=np.empty((0, 2), np.int64),
-    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from shared.errors import MessageError
+import zmq
+
+from shared.errors import MessageError, TrackingError
 from shared.messages import Checkpoint
 from shared.request import Requester
 
@@ -53,6 +55,17 @@ def recall(history: Requester, timeout_s: float) -> Recalled:
             whole = Checkpoint(checkpoint.positions, checkpoint.state, identities)
             return Recalled(whole, track, identity, cameras)
         identities.update(page.identities)
+
+
+def has_identity(context: zmq.Context[zmq.Socket[bytes]], history: str, identity: int) -> bool:
+    """Whether the store knows a person; False where it does not answer at once.  history: its address."""
+    requester = Requester(context, history)
+    try:
+        return requester.ask("has_identity", {"identity": identity}, _CONNECT_S).get("known") is True
+    except TrackingError:
+        return False
+    finally:
+        requester.close()
 
 
 def _count(value: object) -> int:

@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
+from services.tracker.control import Control
 from services.tracker.core import TrackerCore
 from services.tracker.recall import Recalled, recall
 from services.tracker.warming import warm
@@ -28,7 +29,7 @@ from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered, Resumed
 from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
-from shared.request import Deferred, Fields, Requester, Responder, integer, number, text
+from shared.request import Fields, Requester, integer, text
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +45,9 @@ _ASK_AGAIN_S = 1.0
 _RECALL_TIMEOUT_S = 60.0
 """How long one answer of the store may take while the state is restored: many times the largest."""
 
-_CONFIRM_S = 4.0
-"""A decision that is not on the disk by then is answered with an error, before the asker gives up."""
-
 _QUIET_S = 0.2
 _DRAIN_S = 2.0
 """How long what has arrived is still processed after the request to stop; the rest stays with the senders."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Confirmation:
-    """The reply to a decision, owed until the decision is on the disk."""
-
-    event: IdentityEvent
-    reply: Deferred
-    deadline_s: float
 
 
 class TrackerService:
@@ -76,7 +65,6 @@ class TrackerService:
         self._process_s = 0.0
         self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
-        self._confirmations: list[_Confirmation] = []
         self._owed_ends: dict[int, Position] = {}
         self._closing = False
         self._heard_s = 0.0
@@ -93,19 +81,12 @@ class TrackerService:
             outbox=config.outbox,
         )
         self._live = FeedPublisher(self._context, endpoints.live, bind=True)
-        self._control = Responder(
+        self._control = Control(
             self._context,
-            endpoints.control,
-            {
-                "click": self._click,
-                "follow": self._follow,
-                "unfollow": self._unfollow,
-                "name": self._name,
-                "merge": self._merge,
-                "split": self._split,
-                "forget": self._forget,
-                "end_camera": self._end_camera,
-            },
+            (endpoints.control, endpoints.history),
+            core=lambda: self._core,
+            decided=self._decide,
+            end_camera=self._end_camera,
         )
 
     def run(self, stop: threading.Event) -> int:
@@ -273,9 +254,8 @@ class TrackerService:
             for camera, (session, seq) in acknowledged.positions.items():
                 self._hop.incoming.acknowledge(camera, session, seq)
             self._owed_ends.update(acknowledged.ends)
-            self._confirm(acknowledged.events)
+            self._control.confirm(acknowledged.events)
         self._acknowledge_ends()
-        self._refuse_overdue(now_s)
 
     def _acknowledge_ends(self) -> None:
         for camera, (session, seq) in list(self._owed_ends.items()):
@@ -287,62 +267,15 @@ class TrackerService:
     def _snapshot(self) -> tuple[bytes, dict[int, bytes]]:
         return self._core.snapshot(reserve=self._has_live and not self._closing)
 
-    def _confirm(self, events: tuple[IdentityEvent, ...]) -> None:
-        owed = self._confirmations
-        self._confirmations = [each for each in owed if not any(each.event is event for event in events)]
-        for each in owed:
-            if each not in self._confirmations:
-                each.reply.answer({"identity": each.event.identity})
-
-    def _refuse_overdue(self, now_s: float) -> None:
-        while self._confirmations and self._confirmations[0].deadline_s <= now_s:
-            self._confirmations.pop(0).reply.refuse(
-                "the decision is in effect but not on the disk yet, because the store does not answer; it is "
-                "lost if the tracker stops before the store is back"
-            )
-
     def _own(self, message: Checkpoint) -> int:
         seq = self._own_seq
         self._hop.outgoing.send(OWN_STREAM, message, seq)
         self._own_seq += 1
         return seq
 
-    def _click(self, fields: Fields) -> Deferred:
-        camera, x, y = integer(fields, "camera"), number(fields, "x"), number(fields, "y")
-        identity = self._core.identity_at(camera, x, y)
-        if identity is None:
-            raise TrackingError(f"nobody with an identity is at {x:.0f}, {y:.0f} of camera {camera} now")
-        return self._decide(self._core.follow(identity, now_ns()))
-
-    def _follow(self, fields: Fields) -> Deferred:
-        return self._decide(self._core.follow(integer(fields, "identity"), now_ns()))
-
-    def _unfollow(self, fields: Fields) -> Deferred:
-        return self._decide(self._core.unfollow(integer(fields, "identity"), now_ns()))
-
-    def _name(self, fields: Fields) -> Deferred:
-        return self._decide(self._core.name(integer(fields, "identity"), text(fields, "name"), now_ns()))
-
-    def _merge(self, fields: Fields) -> Deferred:
-        identity, other = integer(fields, "identity"), integer(fields, "other")
-        return self._decide(self._core.merge(identity, other, now_ns()))
-
-    def _split(self, fields: Fields) -> Deferred:
-        tracks = fields.get("tracks")
-        if not isinstance(tracks, list) or not all(type(each) is int for each in tracks):
-            raise TrackingError("tracks must be a list of whole numbers")
-        return self._decide(self._core.split(integer(fields, "identity"), tracks, now_ns()))
-
-    def _forget(self, fields: Fields) -> Deferred:
-        return self._decide(self._core.forget(integer(fields, "identity"), now_ns()))
-
-    def _decide(self, event: IdentityEvent) -> Deferred:
-        """Let a decision act at once, and reply when it is on the disk together with the state it changed."""
-        now_s, reply = time.monotonic(), Deferred()
-        self._checkpoints.decided(event, now_s)
-        self._confirmations.append(_Confirmation(event, reply, now_s + _CONFIRM_S))
+    def _decide(self, event: IdentityEvent) -> None:
+        self._checkpoints.decided(event, time.monotonic())
         self._live.publish(EVERYONE, self._core.followed())
-        return reply
 
     def _end_camera(self, fields: Fields) -> Fields:
         camera, reason = integer(fields, "camera"), text(fields, "reason", 1000)

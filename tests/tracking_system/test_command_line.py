@@ -232,10 +232,10 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(data: Path) -> None:
 # -- decisions, and services -----------------------------------------------------------------------
 
 
-def test_following_without_a_running_system_is_refused(tmp_path: Path) -> None:
+def test_following_where_there_is_no_run_is_refused(tmp_path: Path) -> None:
     done = tracking_system("follow", "7", "--data", tmp_path)
     assert done.returncode == 2
-    assert "is it running?" in done.stderr
+    assert "holds no run" in done.stderr
     assert "Traceback" not in done.stderr
 
 

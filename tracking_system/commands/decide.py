@@ -19,7 +19,6 @@ from shared.request import Requester
 from shared.text import printable
 from tracking_system.commands.arguments import add_data, add_hosts, endpoints
 from tracking_system.journal import Journal
-from tracking_system.operator_decision import decide
 
 _EXAMPLES = {
     "follow": "tracking-system follow 7 --data out",
@@ -74,7 +73,7 @@ def _decide_here(arguments: argparse.Namespace, fields: dict[str, Any]) -> int:
     except FolderInUseError as error:
         return _ask(arguments, fields, holder=str(error))
     try:
-        return decide(journal, arguments.command, fields).identity
+        return journal.decide(arguments.command, fields).identity
     finally:
         journal.close()
 
