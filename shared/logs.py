@@ -20,6 +20,7 @@ from types import TracebackType
 
 from shared.errors import StorageError
 from shared.private_files import make_private_folder
+from shared.text import printable_lines
 
 FILE_NAME = "tracker.log"
 MAX_BYTES = 1_000_000
@@ -200,7 +201,7 @@ class _ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        text = record.getMessage()
+        text = printable_lines(record.getMessage())  # it may hold names, addresses, details of others
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
             if self._coloured:

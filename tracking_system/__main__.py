@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from shared.errors import TrackingError
+from shared.text import printable_lines
 from tracking_system.version import __version__
 
 # Before numpy is loaded: its matrices here are small, and threads that wait for work burn more time than
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except TrackingError as error:
         # To the log as well where a command has one; a console line either way.
-        print(f"tracking-system {arguments.command}: {error}", file=sys.stderr)
+        print(f"tracking-system {arguments.command}: {printable_lines(str(error))}", file=sys.stderr)
         log.debug("%s", error, exc_info=error)
         return WRONG_USE
     except KeyboardInterrupt:

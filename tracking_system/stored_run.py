@@ -43,14 +43,13 @@ class StoredRun:
             yield Frame(stamp, self._jpeg.encode(image)), tracks
 
     def followed(self) -> Followed:
-        """Who was followed in the end, and everybody's name who has one."""
-        people = []
-        for person in self._history.identities():
-            place = self._history.last_seen(person.identity) if person.followed else None
-            if place is not None:
-                x, y = place.box.foot
-                people.append(LastSeen(place.identity, place.name, place.camera, place.t_ns, x, y))
-        return Followed(tuple(people))
+        """Who was followed in the end."""
+        return Followed(
+            tuple(
+                LastSeen(each.identity, each.name, each.camera, each.t_ns, each.x, each.y)
+                for each in self._history.followed()
+            )
+        )
 
     def close(self) -> None:
         """Close the sources."""

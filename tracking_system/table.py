@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
+from shared.text import printable
+
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines, each column as wide as its widest text."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    """Rows as lines, each column as wide as its widest text; nothing in them can steer the terminal."""
+    safe = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in safe)
 
 
 def utc_text(t_ns: int) -> str:

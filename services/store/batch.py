@@ -7,17 +7,21 @@ cut into batches.
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.store.checkpoint import write_checkpoint
 from services.store.identity_changes import forget, merge
-from services.store.losses import carried_over
-from services.store.rows import SessionRow, SightingRow, TrackRow
+from services.store.positions import known_as_recorded, position, write_positions
+from services.store.replacements import Replacements
+from services.store.reports import store_report
+from services.store.rows import SessionRow, TrackRow
+from services.store.track_rows import TrackRows
+from shared.clock import now_ns
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
 PIXEL_UNITS = 100
@@ -27,6 +31,22 @@ SCORE_UNITS = 10_000
 _LARGEST = 1e9
 
 _DIGITS = 19
+
+_INSERT_SHOWN = (
+    "INSERT INTO observations (frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_UPSERT_SETTLED = (
+    "INSERT INTO observations (frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed, settled) "
+    "VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2) ON CONFLICT DO UPDATE SET "
+    + ", ".join(
+        f"d{column} = excluded.{column} - {column}"
+        for column in ("x0", "y0", "x1", "y1", "score", "observed")
+    )
+    + ", settled = iif(settled = 2, 2, 1)"
+)
+"""What turned out is written beside what was shown, as the difference; see `migrations.py`."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +61,12 @@ class Batch:
         self._connection = connection
         self._positions: dict[tuple[int, int], int] = {}
         self._sessions: dict[tuple[int, int], SessionRow] = {}
-        self._tracks: dict[int, TrackRow | None] = {}
-        self._identities: set[int] = set()
-        self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
-        self._erased = {track for (track,) in connection.execute("SELECT track FROM erased_tracks")}
+        self._replacements = Replacements(connection)
+        self._tracks = TrackRows(connection, self._replacements)
         self._observations: list[tuple[int, ...]] = []
+        self._shown_as: set[tuple[int, int]] = set()
         self._settled: list[tuple[int, ...]] = []
+        self._settled_frames: list[tuple[int]] = []
 
     def add(self, stream: int, session: int, seq: int, message: object) -> None:
         """Take one message, unless its stream's position says that it is already stored."""
@@ -81,63 +101,33 @@ class Batch:
                 for s in self._sessions.values()
             ],
         )
+        self._tracks.flush()
+        execute_many("INSERT INTO shown_identities VALUES (?, ?) ON CONFLICT DO NOTHING", self._shown_as)
+        execute_many(_INSERT_SHOWN, self._observations)
+        execute_many(_UPSERT_SETTLED, self._settled)
         execute_many(
-            "INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING",
-            [(identity,) for identity in sorted(self._identities)],
+            "UPDATE observations SET settled = 3 WHERE frame = ? AND settled = 0", self._settled_frames
         )
-        tracks = [(number, track) for number, track in self._tracks.items() if track is not None]
-        execute_many(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
-            "excluded.identity, first_ns = excluded.first_ns, last_ns = excluded.last_ns, "
-            "frames = excluded.frames, decision = excluded.decision",
-            [(n, t.session_key, t.identity, t.first_ns, t.last_ns, t.frames, t.decision) for n, t in tracks],
-        )
-        execute_many(
-            "UPDATE sightings SET identity = ? WHERE track = ?",
-            [(t.identity, n) for n, t in tracks if t.identity != t.stored_identity],
-        )
-        execute_many(
-            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "last_ns = excluded.last_ns, x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, "
-            "y1 = excluded.y1, score = excluded.score",
-            [
-                (n, s.first_ns, s.last_ns, t.identity, t.camera, *s.box, s.score)
-                for n, t in tracks
-                for s in t.sightings
-            ],
-        )
-        execute_many(
-            "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", self._observations
-        )
-        execute_many(
-            "INSERT INTO observations VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, 2) ON CONFLICT DO UPDATE SET "
-            "x0 = excluded.x0, y0 = excluded.y0, x1 = excluded.x1, y1 = excluded.y1, vx = excluded.vx, "
-            "vy = excluded.vy, score = excluded.score, observed = excluded.observed, "
-            "settled = iif(settled = 2, 2, 1)",
-            self._settled,
-        )
-        execute_many(
-            "INSERT INTO positions VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq",
-            [(*key, seq) for key, seq in self._positions.items()],
-        )
+        write_positions(self._connection, self._positions)
 
     def _add_tracks(self, message: Tracks) -> None:
         frame, session = self._new_frame(message.stamp)
         if frame is not None:
             self._add_rows(frame, session, message)
         self._settle(message.settled)
-        self._decide(message.assignments.tolist(), message.decision)
+        self._tracks.decide(message.assignments.tolist(), message.decision)
 
     def _settle(self, settled: Sequence[Settled]) -> None:
         """Take in how earlier frames turned out; those that retention has erased meanwhile are left so."""
         for each in settled:
             session = self._session(each.stamp)
             row = self._connection.execute(
-                "UPDATE frames SET settled = 1 WHERE session_key = ? AND frame_index = ? RETURNING frame",
+                "SELECT frame FROM frames WHERE session_key = ? AND frame_index = ?",
                 (session.key, each.stamp.frame_index),
             ).fetchone()
             if row is None:
                 continue
+            self._settled_frames.append(row)
             rows = np.empty((len(each.track_ids), 9), dtype=np.int64)
             rows[:, 0] = each.track_ids
             rows[:, 1:5] = _units(each.boxes, PIXEL_UNITS)
@@ -145,28 +135,11 @@ class Batch:
             rows[:, 7] = _units(each.scores, SCORE_UNITS)
             rows[:, 8] = each.observed
             for number, *rest in rows.tolist():
-                if number in self._erased:
-                    continue
-                track = self._track(number)
+                track = self._track(number, session, each.stamp)
                 if track is None:
-                    track = self._new_track(number, session, each.stamp)
+                    continue
                 track.show(each.stamp.t_ns)
                 self._settled.append((row[0], number, *rest))
-
-    def _decide(self, assignments: Iterable[Sequence[int]], decision: int) -> None:
-        for number, said in assignments:
-            if number in self._erased:
-                continue
-            track, identity = self._track(number), self._current(said)
-            if track is not None:
-                self._assign(track, identity, decision)
-            else:
-                # Its camera's rows are still on their way (or retention has erased it).
-                self._connection.execute(
-                    "INSERT INTO early_assignments VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET identity = "
-                    "excluded.identity, decision = excluded.decision WHERE excluded.decision >= decision",
-                    (number, identity, decision),
-                )
 
     def _new_frame(self, stamp: FrameStamp) -> tuple[int | None, SessionRow]:
         """The new frame's key, or None where this frame is already stored, and its session."""
@@ -187,78 +160,36 @@ class Batch:
 
     def _add_rows(self, frame: int, session: SessionRow, message: Tracks) -> None:
         stamp = message.stamp
-        rows = np.empty((len(message.track_ids), 10), dtype=np.int64)
+        rows = np.empty((len(message.track_ids), 11), dtype=np.int64)
         rows[:, 0] = message.track_ids
-        rows[:, 1] = [self._current(identity) for identity in message.identity_ids.tolist()]
+        rows[:, 1] = message.identity_ids
         rows[:, 2:6] = _units(message.boxes, PIXEL_UNITS)
         rows[:, 6:8] = _units(message.velocities, PIXEL_UNITS)
         rows[:, 8] = _units(message.scores, SCORE_UNITS)
         rows[:, 9] = message.observed
+        rows[:, 10] = [self._replacements.current(identity) for identity in message.identity_ids.tolist()]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]  # in the order of the table's key
         previous = None
         for row in rows.tolist():
-            number, identity, score, observed = row[0], row[1], row[8], row[9]
-            if number == previous or number in self._erased:
+            number, shown, score, observed, identity = row[0], row[1], row[8], row[9], row.pop()
+            if number == previous:
                 continue  # a track is in one place at a time
             previous = number
-            track = self._track(number)
+            track = self._track(number, session, stamp)
             if track is None:
-                track = self._new_track(number, session, stamp)
+                continue
             track.show(stamp.t_ns)
             if observed:
                 track.observe(stamp.t_ns, row[2:6], score)
             if identity > 0:
-                self._assign(track, identity, message.decision)
+                self._tracks.assign(track, identity, message.decision)
+                self._shown_as.add((number, shown))
+            else:
+                row[1] = 0  # nobody, or somebody who was forgotten meanwhile
             self._observations.append((frame, *row))
 
-    def _assign(self, track: TrackRow, identity: int, decision: int) -> None:
-        track.assign(identity, decision)
-        if identity > 0:
-            self._identities.add(identity)
-
-    def _current(self, identity: int) -> int:
-        """The identity that this one has become by an operator's decision; 0 where it was forgotten."""
-        while identity in self._replaced:
-            identity = self._replaced[identity]
-        return identity
-
-    def _new_track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow:
-        """A track that was not known, with the identity that was decided before its first row came."""
-        track = TrackRow(session.key, stamp.camera, None, stamp.t_ns, stamp.t_ns, 0, [])
-        self._tracks[number] = track
-        row = self._connection.execute(
-            "SELECT identity, decision FROM early_assignments WHERE track = ?", (number,)
-        ).fetchone()
-        if row is not None:
-            identity, decision = row
-            self._assign(track, self._current(identity), decision)
-            self._connection.execute("DELETE FROM early_assignments WHERE track = ?", (number,))
-        return track
-
-    def _track(self, number: int) -> TrackRow | None:
-        if number not in self._tracks:
-            self._tracks[number] = self._stored_track(number)
-        return self._tracks[number]
-
-    def _stored_track(self, number: int) -> TrackRow | None:
-        row = self._connection.execute(
-            "SELECT session_key, camera, identity, tracks.first_ns, tracks.last_ns, tracks.frames, decision "
-            "FROM tracks JOIN sessions USING (session_key) WHERE track = ?",
-            (number,),
-        ).fetchone()
-        if row is None:
-            return None
-        session_key, camera, identity, first_ns, last_ns, frames, decision = row
-        track = TrackRow(session_key, camera, identity, first_ns, last_ns, frames, [], decision, identity)
-        newest = self._connection.execute(
-            "SELECT first_ns, last_ns, x0, y0, x1, y1, score FROM sightings WHERE track = ? "
-            "ORDER BY first_ns DESC LIMIT 1",
-            (number,),
-        ).fetchone()
-        if newest is not None:
-            first_ns, last_ns, *box, score = newest
-            track.sightings.append(SightingRow(first_ns, last_ns, box, score))
-        return track
+    def _track(self, number: int, session: SessionRow, stamp: FrameStamp) -> TrackRow | None:
+        return self._tracks.find_or_begin(number, session.key, stamp.camera, stamp.t_ns)
 
     def _session(self, stamp: FrameStamp) -> SessionRow:
         key = (stamp.camera, stamp.session)
@@ -267,11 +198,16 @@ class Batch:
             self._connection.execute(
                 "INSERT INTO cameras (camera) VALUES (?) ON CONFLICT DO NOTHING", (stamp.camera,)
             )
-            self._connection.execute(
+            begun = self._connection.execute(
                 "INSERT INTO sessions (camera, session, first_ns, last_ns) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
                 (*key, stamp.t_ns, stamp.t_ns),
             )
+            if begun.rowcount and known_as_recorded(self._connection, stamp.camera):
+                self._connection.execute(
+                    "UPDATE sessions SET lag_ns = ? WHERE camera = ? AND session = ?",
+                    (max(0, now_ns() - stamp.t_ns), *key),
+                )
             row = self._connection.execute(
                 "SELECT session_key, first_ns, last_ns, frames, ended, detail, announced_frames "
                 "FROM sessions WHERE camera = ? AND session = ?",
@@ -285,37 +221,22 @@ class Batch:
         session.ended, session.detail = message.reason, message.detail
         session.announced_frames = message.frames
         self._settle(message.settled)
-        self._decide(message.assignments, message.decision)
+        self._tracks.decide(message.assignments, message.decision)
 
     def _add_checkpoint(self, message: Checkpoint) -> None:
         """Take in decisions first: the states of people are those after them."""
         for event in message.events:
             self._add_event(event)
-        positions, ends = (
-            json.dumps([[camera, *position] for camera, position in sorted(each.items())])
-            for each in (message.positions, message.ends)
-        )
-        self._connection.execute(
-            "INSERT INTO checkpoint (id, positions, state, ends) VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET positions = excluded.positions, state = excluded.state, ends = excluded.ends",
-            (positions, message.state, ends),
-        )
-        remembered = [(identity, state) for identity, state in message.identities.items() if state]
-        dropped = [(identity,) for identity, state in message.identities.items() if not state]
-        self._connection.executemany(
-            "INSERT INTO identities (identity, state) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
-            "state = excluded.state",
-            remembered,
-        )
-        self._connection.executemany("UPDATE identities SET state = NULL WHERE identity = ?", dropped)
+        write_checkpoint(self._connection, message)
 
     def _add_event(self, message: IdentityEvent) -> None:
-        identity = self._current(message.identity)
+        identity = self._replacements.current(message.identity)
         if not identity:
             return  # forgotten since
         if message.kind == "forget":
             self._replace(identity, 0)
-            self._erased |= set(message.tracks) | set(forget(self._connection, identity, message.tracks))
+            self._tracks.erase(message.tracks)
+            self._tracks.erase(forget(self._connection, identity, message.tracks))
             return
         if message.kind == "merge" and not self._merge(identity, message.value):
             return
@@ -334,7 +255,7 @@ class Batch:
     def _merge(self, identity: int, value: str) -> bool:
         """Make the identity whose number is in `value` part of another; whether that was possible."""
         gone = int(value) if value.isdecimal() and len(value) < _DIGITS else 0
-        gone = self._current(gone)
+        gone = self._replacements.current(gone)
         if gone in (0, identity):
             _log.warning("%r cannot be merged into person %d: passed over", value, identity)
             return False
@@ -345,12 +266,12 @@ class Batch:
     def _replace(self, gone: int, identity: int) -> None:
         """From now on `gone` means `identity`, 0 for nobody; what is in memory is written first."""
         self.flush()
-        self._tracks.clear()
+        self._tracks.clear(gone)
         self._observations.clear()
+        self._shown_as.clear()
         self._settled.clear()
-        self._identities.discard(gone)
-        self._replaced[gone] = identity
-        self._connection.execute("INSERT INTO replaced_identities VALUES (?, ?)", (gone, identity))
+        self._settled_frames.clear()
+        self._replacements.replace(gone, identity)
 
 
 def decisions(message: object) -> tuple[IdentityEvent, ...]:
@@ -358,39 +279,6 @@ def decisions(message: object) -> tuple[IdentityEvent, ...]:
     if isinstance(message, Checkpoint):
         return message.events
     return (message,) if isinstance(message, IdentityEvent) else ()
-
-
-def store_report(connection: sqlite3.Connection, report: Report) -> None:
-    """Keep a process's report, unless a newer one is stored."""
-    readings = report.readings
-    earlier = connection.execute(
-        "SELECT pid, readings FROM reports WHERE service = ? AND instance = ? AND host = ?",
-        (report.service, report.instance, report.host),
-    ).fetchone()
-    if earlier is not None:
-        readings = carried_over(json.loads(earlier[1]), readings, same_pid=earlier[0] == report.pid)
-    connection.execute(
-        "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-        "pid = excluded.pid, t_ns = excluded.t_ns, state = excluded.state, "
-        "readings = excluded.readings WHERE excluded.t_ns >= t_ns",
-        (
-            report.service,
-            report.instance,
-            report.host,
-            report.pid,
-            report.t_ns,
-            report.state,
-            json.dumps(readings, sort_keys=True),
-        ),
-    )
-
-
-def position(connection: sqlite3.Connection, stream: int, session: int) -> int:
-    """The last committed sequence number of a stream, -1 before its first."""
-    row = connection.execute(
-        "SELECT seq FROM positions WHERE stream = ? AND session = ?", (stream, session)
-    ).fetchone()
-    return -1 if row is None else int(row[0])
 
 
 def _units(values: Float32, units: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from services.store import retention
-from services.store.batch import Batch, decisions, position, store_report
+from services.store.batch import Batch, decisions
 from services.store.checkpoint import (
     Numbers,
     checkpoint_ends,
@@ -19,6 +19,8 @@ from services.store.checkpoint import (
     newest_numbers,
 )
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
+from services.store.positions import position
+from services.store.reports import store_report
 from services.store.transaction import transaction
 from shared.config import CameraConfig
 from shared.messages import Checkpoint, Message, Report
@@ -27,7 +29,8 @@ from shared.redaction import redacted
 Sequenced: TypeAlias = tuple[int, int, int, Message]
 """stream (the camera's id), session, sequence number, message."""
 
-_FRAMES_AT_ONCE = 1000
+_ROWS_AT_ONCE = 1000
+_IDENTITIES_AT_ONCE = 5000
 
 
 class DatabaseManager:
@@ -44,6 +47,7 @@ class DatabaseManager:
     def __init__(self, folder: Path, *, busy_timeout_s: float = 5.0) -> None:
         self.path = folder / DATABASE_NAME
         self._lock = threading.RLock()
+        self._swept = 0  # identities up to this one were looked through for what is too old
         with storage_errors(self.path):
             self._connection = open_writer(self.path, busy_timeout_s)
 
@@ -130,27 +134,53 @@ class DatabaseManager:
                 store_report(self._connection, report)
 
     def erase_before(self, t_ns: int, *, most: int | None = None) -> int:
-        """Erase what was seen before `t_ns`, and return how many frames that were.
+        """Erase what is older than `t_ns`, and return how many frames that were.
 
-        People of whom nothing newer is left go with it, unless an operator named or follows them; whoever
-        stays keeps a last known place, however old.
+        A recording counts from when it was stored, everything else from its capture.  People of whom nothing
+        newer is left go with it, unless an operator named or follows them; whoever stays keeps a last known
+        place, however old.
 
-        most: frames erased in one call, the oldest first; whoever must not be held up asks again until
-            nothing is erased.  Without it everything is erased, in short transactions between which other
-            threads commit.
+        most: frames erased in one call; whoever must not be held up asks again until the answer is 0.  A call
+            that finds no more frames looks through a part of the people, and returns how many.  Without it
+            everything is erased, in short transactions between which other threads commit.
         """
         erased = 0
         while most is None or erased < most:
-            wanted = _FRAMES_AT_ONCE if most is None else min(most - erased, _FRAMES_AT_ONCE)
-            with self._writing():
-                frames = retention.erase_frames(self._connection, t_ns, wanted)
-                if not frames:
-                    retention.erase_tracks(self._connection, t_ns)
+            frames = self._erase_frames(
+                t_ns, _ROWS_AT_ONCE if most is None else min(most - erased, _ROWS_AT_ONCE)
+            )
             erased += frames
             if not frames:
+                break
+        while most is None or not erased:
+            if not self._erase_identities(t_ns):
                 self._empty_log()
                 break
+            if most is not None:
+                return _IDENTITIES_AT_ONCE
         return erased
+
+    def _erase_frames(self, t_ns: int, most: int) -> int:
+        """Erase frames of one session, and the tracks that are over before the next; 0 where none is left."""
+        with self._reading():
+            sessions = retention.expired_sessions(self._connection, t_ns)
+        for session, until_ns in sessions:
+            with self._writing():
+                frames, newest_ns = retention.erase_frames(self._connection, session, until_ns, most)
+                gone_ns = until_ns if newest_ns is None else min(until_ns, newest_ns + 1)
+                retention.erase_tracks(self._connection, session, gone_ns, t_ns)
+            if frames:
+                return frames
+        return 0
+
+    def _erase_identities(self, t_ns: int) -> bool:
+        """Erase people among the next ones in the order of numbers; False behind the last."""
+        with self._writing():
+            last = retention.erase_identities(self._connection, t_ns, self._swept, _IDENTITIES_AT_ONCE)
+            self._swept = last or 0
+            if last is None:
+                retention.erase_replacements(self._connection)
+        return last is not None
 
     def close(self) -> None:
         """Close the database; the second time does nothing."""

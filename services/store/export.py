@@ -3,11 +3,14 @@
 mot: MOTChallenge text, one file a camera (`cam1.txt`, ...), rows `frame, identity, x, y, width, height,
     score, -1, -1, -1`.  Frames count from 1; the sessions of a live camera follow one another in one
     numbering.  Only people who were observed (not predicted) and have an identity.
-csv: everything, one row an observation, in `observations.csv`.
+csv: everything, one row an observation, in `observations.csv`; predicted boxes too.
 json: the people and their sightings, in `people.json`.
 
-An identity is the settled one, which later evidence may have corrected; `mot` can have the one that was
-shown while the frame was live instead, and `csv` has both.
+The history is exported as it turned out: settled boxes, and identities that later evidence may have
+corrected.  Exported online, `mot` and `csv` have exactly what was shown while the frames were live, nothing
+that came later.
+
+Names in a CSV file that a spreadsheet would take for a formula begin with an apostrophe.
 """
 
 from __future__ import annotations
@@ -23,29 +26,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from services.store.connection import storage_errors
-from services.store.history import Box, History, title
-from services.store.migrations import TRUE_ROWS
+from services.store.history import Box, History, Identity, title
 from shared.errors import StorageError
+from shared.text import spreadsheet_cell
 
 _FRAMES_AT_ONCE = 500
 
-_CSV_COLUMNS = (
-    "time",
-    "camera",
-    "camera_name",
-    "session",
-    "frame_index",
-    "track",
-    "identity",
-    "identity_shown",
-    "name",
-    "x0",
-    "y0",
-    "x1",
-    "y1",
-    "score",
-    "observed",
-)
+_FRAME_COLUMNS = ("time", "camera", "camera_name", "session", "frame_index", "track")
+_BOX_COLUMNS = ("x0", "y0", "x1", "y1", "score", "observed")
+_CSV_COLUMNS = (*_FRAME_COLUMNS, "identity", "identity_shown", "name", *_BOX_COLUMNS)
+_CSV_COLUMNS_ONLINE = (*_FRAME_COLUMNS, "identity", *_BOX_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +55,18 @@ class Exported:
 def export(folder: Path, file_format: str, out: Path, *, online: bool = False) -> Exported:
     """Write the run in the data folder `folder` to files in the folder `out`.
 
-    online: identities as they were shown while the frames were live, nobody where none was shown yet;
-    `mot` alone.  Raises StorageError where there is no run, the format is unknown or cannot be online, or
-    `out` cannot be written.
+    online: boxes and identities as they were shown while the frames were live; `mot` and `csv` alone.
+    Raises StorageError where there is no run, the format is unknown or cannot be online, or `out` cannot be
+    written.
     """
-    write = FORMATS.get(file_format)
-    if write is None:
+    if file_format not in FORMATS:
         raise StorageError(f"unknown format {file_format!r}: known are {', '.join(FORMATS)}")
-    if online:
-        if file_format != "mot":
-            raise StorageError(f"{file_format} cannot be exported online: {_NOT_ONLINE[file_format]}")
-        write = _export_mot_online
+    write = (_ONLINE_FORMATS if online else FORMATS).get(file_format)
+    if write is None:
+        raise StorageError(
+            f"{file_format} cannot be exported online, for it tells of people as they are settled: "
+            f"use {' or '.join(_ONLINE_FORMATS)}"
+        )
     with History(folder) as history, storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         return write(history, out)
@@ -88,18 +79,27 @@ def iso_time(t_ns: int) -> str:
 
 
 def _export_mot(history: History, out: Path) -> Exported:
-    return _export_mot_by(history, out, "t.identity", f"{TRUE_ROWS} AND (o.observed OR o.settled)")
+    # What has not turned out yet counts where somebody was observed, as online.
+    return _export_mot_by(
+        history,
+        out,
+        "SELECT f.frame_index, t.identity AS who, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
+        "JOIN settled_observations o USING (frame) JOIN tracks t USING (track) "
+        "WHERE (o.observed OR o.settled)",
+    )
 
 
 def _export_mot_online(history: History, out: Path) -> Exported:
-    return _export_mot_by(history, out, "nullif(o.shown, 0)", "o.observed")
+    return _export_mot_by(
+        history,
+        out,
+        "SELECT f.frame_index, nullif(o.shown, 0) AS who, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
+        "JOIN shown_observations o USING (frame) WHERE o.observed",
+    )
 
 
-def _export_mot_by(history: History, out: Path, identity: str, which: str) -> Exported:
-    """identity: the SQL expression of an observation's identity, NULL where it has none.
-
-    which: the condition of the observations wanted.
-    """
+def _export_mot_by(history: History, out: Path, rows_of: str) -> Exported:
+    """rows_of: the query of all rows (frame index, identity or NULL, box, score)."""
     files: list[Path] = []
     rows = left_out = 0
     for camera in history.cameras():
@@ -107,22 +107,19 @@ def _export_mot_by(history: History, out: Path, identity: str, which: str) -> Ex
         with _replacing(path) as file:
             offset = 1
             for key, frames in _sessions(history, camera):
-                written, duplicates = _write_mot_session(history, key, (identity, which), offset, file)
+                written, duplicates = _write_mot_session(history, key, rows_of, offset, file)
                 rows, left_out, offset = rows + written, left_out + duplicates, offset + frames
         files.append(path)
     return Exported(tuple(files), rows, left_out)
 
 
 def _write_mot_session(
-    history: History, session_key: int, wanted: tuple[str, str], offset: int, file: TextIO
+    history: History, session_key: int, rows_of: str, offset: int, file: TextIO
 ) -> tuple[int, int]:
-    identity_of, which = wanted
     written = left_out = 0
     for low, high in _frame_ranges(history, session_key):
         rows = history.select(
-            f"SELECT f.frame_index, {identity_of} AS who, o.x0, o.y0, o.x1, o.y1, o.score FROM frames f "
-            "JOIN observations o USING (frame) JOIN tracks t USING (track) WHERE f.session_key = ? "
-            f"AND f.frame_index BETWEEN ? AND ? AND {which} AND who IS NOT NULL "
+            f"{rows_of} AND f.session_key = ? AND f.frame_index BETWEEN ? AND ? AND who IS NOT NULL "
             "ORDER BY f.frame_index, who, o.score DESC, o.track",
             session_key,
             low,
@@ -141,66 +138,99 @@ def _write_mot_session(
 
 
 def _export_csv(history: History, out: Path) -> Exported:
+    return _export_csv_by(
+        history,
+        out,
+        _CSV_COLUMNS,
+        "SELECT f.t_ns, s.session, f.frame_index, o.x0, o.y0, o.x1, o.y1, o.score, o.observed, o.track, "
+        "nullif(t.identity, 0), nullif(o.shown, 0), i.name FROM frames f JOIN sessions s USING (session_key) "
+        "JOIN settled_observations o USING (frame) JOIN tracks t USING (track) "
+        "LEFT JOIN identities i USING (identity)",
+    )
+
+
+def _export_csv_online(history: History, out: Path) -> Exported:
+    return _export_csv_by(
+        history,
+        out,
+        _CSV_COLUMNS_ONLINE,
+        "SELECT f.t_ns, s.session, f.frame_index, o.x0, o.y0, o.x1, o.y1, o.score, o.observed, o.track, "
+        "nullif(o.shown, 0) FROM frames f JOIN sessions s USING (session_key) "
+        "JOIN shown_observations o USING (frame)",
+    )
+
+
+def _export_csv_by(history: History, out: Path, columns: tuple[str, ...], rows_of: str) -> Exported:
+    """rows_of: the query of all rows (time, session, frame index, box, score, observed, track, who...)."""
     path = out / "observations.csv"
     rows = 0
     with _replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_CSV_COLUMNS)
+        writer.writerow(columns)
         for number, camera in history.cameras().items():
+            camera_name = spreadsheet_cell(camera.title)
             for key, _ in _sessions(history, number):
-                for row in _csv_rows(history, key):
-                    t_ns, session, frame_index, track, identity, shown, name, *box, score, observed = row
-                    when = (iso_time(t_ns), number, camera.title, session, frame_index)
-                    who = (track, identity or "", shown or "", name or "")
+                for t_ns, session, frame_index, *box, score, observed, who in _csv_rows(
+                    history, key, rows_of
+                ):
+                    when = (iso_time(t_ns), number, camera_name, session, frame_index)
                     where = (_decimal(value, 2) for value in box)
                     writer.writerow((*when, *who, *where, _decimal(score, 4), observed))
                     rows += 1
     return Exported((path,), rows)
 
 
-def _csv_rows(history: History, session_key: int) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(history: History, session_key: int, rows_of: str) -> Iterator[tuple[Any, ...]]:
     for low, high in _frame_ranges(history, session_key):
-        yield from history.select(
-            "SELECT f.t_ns, s.session, f.frame_index, o.track, t.identity, o.shown, i.name, "
-            "o.x0, o.y0, o.x1, o.y1, o.score, o.observed FROM frames f "
-            "JOIN sessions s USING (session_key) JOIN observations o USING (frame) "
-            "JOIN tracks t USING (track) LEFT JOIN identities i USING (identity) "
-            f"WHERE f.session_key = ? AND f.frame_index BETWEEN ? AND ? AND {TRUE_ROWS} "
+        for row in history.select(
+            f"{rows_of} WHERE f.session_key = ? AND f.frame_index BETWEEN ? AND ? "
             "ORDER BY f.frame_index, o.track",
             session_key,
             low,
             high,
-        )
+        ):
+            who = (spreadsheet_cell(each) if isinstance(each, str) else each for each in row[9:])
+            yield (*row[:9], who)
 
 
 def _export_json(history: History, out: Path) -> Exported:
     path = out / "people.json"
-    people = [
-        {
-            "identity": person.identity,
-            "name": person.name,
-            "followed": person.followed,
-            "first_seen": None if person.first_ns is None else iso_time(person.first_ns),
-            "last_seen": None if person.last_ns is None else iso_time(person.last_ns),
-            "sightings": [
-                {
-                    "camera": sighting.camera,
-                    "camera_name": sighting.camera_name,
-                    "first": iso_time(sighting.first_ns),
-                    "last": iso_time(sighting.last_ns),
-                    "last_box": _rounded(sighting.box),
-                    "last_score": sighting.score,
-                }
-                for sighting in history.sightings(person.identity)
-            ],
-        }
-        for person in history.identities()
-    ]
     cameras = [{"camera": number, "name": title(number, c.name)} for number, c in history.cameras().items()]
+    written = 0
     with _replacing(path) as file:
-        json.dump({"cameras": cameras, "people": people}, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    return Exported((path,), len(people))
+        # A person at a time, as `json.dump` would write all of them at once.
+        file.write(f'{{\n "cameras": {_indented(cameras, 1)},\n "people": [')
+        for person in history.each_identity():
+            file.write(f"{',' if written else ''}\n  {_indented(_json_person(history, person), 2)}")
+            written += 1
+        file.write("\n ]\n}\n" if written else "]\n}\n")
+    return Exported((path,), written)
+
+
+def _json_person(history: History, person: Identity) -> dict[str, Any]:
+    return {
+        "identity": person.identity,
+        "name": person.name,
+        "followed": person.followed,
+        "first_seen": None if person.first_ns is None else iso_time(person.first_ns),
+        "last_seen": None if person.last_ns is None else iso_time(person.last_ns),
+        "sightings": [
+            {
+                "camera": sighting.camera,
+                "camera_name": sighting.camera_name,
+                "first": iso_time(sighting.first_ns),
+                "last": iso_time(sighting.last_ns),
+                "last_box": _rounded(sighting.box),
+                "last_score": sighting.score,
+            }
+            for sighting in history.sightings(person.identity)
+        ],
+    }
+
+
+def _indented(value: Any, depth: int) -> str:
+    """JSON as a part of a document, `depth` levels deep."""
+    return json.dumps(value, indent=1, ensure_ascii=False).replace("\n", "\n" + " " * depth)
 
 
 FORMATS: dict[str, Callable[[History, Path], Exported]] = {
@@ -209,18 +239,17 @@ FORMATS: dict[str, Callable[[History, Path], Exported]] = {
     "json": _export_json,
 }
 
-_NOT_ONLINE = {
-    "csv": "its column identity_shown has them beside the settled ones",
-    "json": "it tells of people as they are settled",
+_ONLINE_FORMATS: dict[str, Callable[[History, Path], Exported]] = {
+    "mot": _export_mot_online,
+    "csv": _export_csv_online,
 }
 
 
 def _sessions(history: History, camera: int) -> list[tuple[int, int]]:
     """The sessions of a camera in order, as (key, frame numbers they take)."""
     return history.select(
-        "SELECT s.session_key, coalesce(max(f.frame_index) + 1, 0) FROM sessions s "
-        "LEFT JOIN frames f USING (session_key) WHERE s.camera = ? GROUP BY s.session_key "
-        "ORDER BY s.first_ns, s.session",
+        "SELECT session_key, coalesce((SELECT max(frame_index) + 1 FROM frames f WHERE f.session_key = "
+        "s.session_key), 0) FROM sessions s WHERE camera = ? ORDER BY first_ns, session",
         camera,
     )
 

@@ -2,7 +2,8 @@
 
 Works on the data folder of a run, whether or not a store is running on it.  All times are UTC
 nanoseconds, all boxes pixels of the camera's frames.  A *sighting* is one person's uninterrupted presence
-in one camera: tracks of that person that overlap there, or follow within `SIGHTING_GAP_NS`, are one.
+in one camera: tracks of that person that overlap there, or follow within `SIGHTING_GAP_NS` without another
+camera having seen the person in between, are one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -23,6 +25,20 @@ from services.store.rows import SIGHTING_GAP_NS
 from shared.config import CameraConfig
 from shared.errors import StorageError
 from shared.messages import Checkpoint
+
+_IDENTITIES_AT_ONCE = 500
+
+_MARKED = "name != '' OR followed"
+"""As in the index `marked_identities`, so that SQLite uses it."""
+
+_IDENTITIES = (
+    "WITH page AS (SELECT DISTINCT identity FROM sightings WHERE identity > ? UNION "
+    f"SELECT identity FROM identities WHERE identity > ? AND ({_MARKED}) ORDER BY identity LIMIT ?) "
+    "SELECT page.identity, i.name, i.followed, "
+    "(SELECT min(first_ns) FROM sightings s WHERE s.identity = page.identity), "
+    "(SELECT max(last_ns) FROM sightings s WHERE s.identity = page.identity) "
+    "FROM page LEFT JOIN identities i USING (identity) ORDER BY page.identity"
+)
 
 
 class Box(NamedTuple):
@@ -112,12 +128,52 @@ class History:
 
     def identities(self) -> list[Identity]:
         """Everybody who was seen, is named or is followed, by number."""
+        return list(self.each_identity())
+
+    def each_identity(self) -> Iterator[Identity]:
+        """The same, a page at a time: for histories that do not fit into memory."""
+        after = -1
+        while page := self.select(_IDENTITIES, after, after, _IDENTITIES_AT_ONCE):
+            for number, name, followed, *times in page:
+                yield Identity(number, name or "", bool(followed), *times)
+            after = page[-1][0]
+
+    def latest_identities(self, most: int) -> list[Identity]:
+        """Of everybody who was seen those who were seen last, at most so many, by number."""
         rows = self.select(
-            "SELECT i.identity, i.name, i.followed, min(s.first_ns), max(s.last_ns) FROM identities i "
-            "LEFT JOIN sightings s USING (identity) GROUP BY i.identity "
-            "HAVING s.identity IS NOT NULL OR i.name != '' OR i.followed ORDER BY i.identity"
+            "SELECT s.identity, i.name, i.followed, s.first_ns, s.last_ns FROM (SELECT identity, "
+            "min(first_ns) AS first_ns, max(last_ns) AS last_ns FROM sightings WHERE identity IS NOT NULL "
+            "GROUP BY identity ORDER BY 3 DESC, 1 LIMIT ?) s LEFT JOIN identities i USING (identity) "
+            "ORDER BY s.identity",
+            most,
         )
-        return [Identity(number, name, bool(followed), *times) for number, name, followed, *times in rows]
+        return [
+            Identity(number, name or "", bool(followed), *times) for number, name, followed, *times in rows
+        ]
+
+    def marked_identities(self) -> dict[int, str]:
+        """The names of those who are named or followed, by number."""
+        return dict(self.select(f"SELECT identity, name FROM identities WHERE {_MARKED} ORDER BY identity"))
+
+    def followed(self) -> list[Place]:
+        """Where those who are followed were last observed, by number."""
+        rows = self.select(
+            f"SELECT identity FROM identities WHERE ({_MARKED}) AND followed ORDER BY identity"
+        )
+        places = (self.last_seen(identity) for (identity,) in rows)
+        return [place for place in places if place is not None]
+
+    def people_count(self) -> int:
+        """How many people were seen."""
+        ((count,),) = self.select(
+            "SELECT count(*) FROM (SELECT DISTINCT identity FROM sightings WHERE identity IS NOT NULL)"
+        )
+        return int(count)
+
+    def newest_ns(self) -> int | None:
+        """The time of the newest frame of any camera that was ever stored; None before the first."""
+        ((newest_ns,),) = self.select("SELECT max(last_ns) FROM sessions WHERE frames")
+        return None if newest_ns is None else int(newest_ns)
 
     def sightings(self, identity: int | None = None) -> list[Sighting]:
         """The sightings of one person, or of everybody, in the order (identity, first time, camera)."""
@@ -128,7 +184,7 @@ class History:
             "ORDER BY s.identity, s.first_ns, s.camera, s.track",
             *([] if identity is None else [identity]),
         )
-        return _joined(
+        return joined(
             Sighting(number, camera, title(camera, name), first_ns, last_ns, _box(box), _score(score))
             for number, camera, name, first_ns, last_ns, *box, score in rows
         )
@@ -140,10 +196,13 @@ class History:
         )
         return {row[0]: CameraConfig(*row) for row in rows}
 
-    def checkpoint(self) -> Checkpoint | None:
-        """The tracker's memory as it was last written down; None before."""
+    def checkpoint(self, identity: int | None = None) -> Checkpoint | None:
+        """The tracker's memory as it was last written down; None before.
+
+        identity: the only person whose memory is wanted, by default everybody's.
+        """
         with self._reading():
-            return newest_checkpoint(self._connection)
+            return newest_checkpoint(self._connection, identity=identity)
 
     def select(self, sql: str, *values: Any) -> list[Any]:
         """All rows of one query."""
@@ -191,19 +250,50 @@ def crossings(sightings: Iterable[Sighting]) -> list[Sighting]:
     return crossed
 
 
-def _joined(presences: Iterable[Sighting]) -> list[Sighting]:
+def joined(presences: Iterable[Sighting]) -> list[Sighting]:
     """Presences of tracks as sightings of people; both ordered by (identity, first time, camera)."""
+    sightings: list[Sighting] = []
+    for _, own in groupby(presences, key=lambda presence: presence.identity):
+        sightings += _joined_of_one(own)
+    return sightings
+
+
+def _joined_of_one(presences: Iterable[Sighting]) -> list[Sighting]:
     joined: list[Sighting] = []
-    newest: dict[tuple[int, int], int] = {}
+    newest: dict[int, int] = {}  # by camera, the place in `joined`
+    recent: list[Sighting] = []  # presences that a gap before this one may touch
     for presence in presences:
-        key = (presence.identity, presence.camera)
-        place = newest.get(key)
-        if place is not None and presence.first_ns <= joined[place].last_ns + SIGHTING_GAP_NS:
+        recent = [each for each in recent if each.last_ns >= presence.first_ns - SIGHTING_GAP_NS]
+        place = newest.get(presence.camera)
+        if place is not None and _continues(joined[place], presence, recent):
             joined[place] = _join(joined[place], presence)
         else:
-            newest[key] = len(joined)
+            newest[presence.camera] = len(joined)
             joined.append(presence)
+        recent.append(presence)
     return joined
+
+
+def _continues(before: Sighting, presence: Sighting, recent: Iterable[Sighting]) -> bool:
+    """Whether a presence and what was before it in the same camera are one sighting.
+
+    Not after too long a gap, and not where another camera saw the person in the gap, unless it saw the
+    person together with this camera before or after: then both may see the same place.
+    """
+    if presence.first_ns > before.last_ns + SIGHTING_GAP_NS:
+        return False
+    return not any(
+        before.last_ns < other.last_ns
+        and other.first_ns < presence.first_ns
+        and not _at_once(other, before)
+        and not _at_once(other, presence)
+        for other in recent
+        if other.camera != presence.camera
+    )
+
+
+def _at_once(one: Sighting, other: Sighting) -> bool:
+    return one.first_ns <= other.last_ns and other.first_ns <= one.last_ns
 
 
 def _join(first: Sighting, second: Sighting) -> Sighting:

@@ -51,13 +51,35 @@ def forget(connection: sqlite3.Connection, identity: int, tracks: Iterable[int] 
         "(SELECT frame FROM frames WHERE session_key = ? AND t_ns BETWEEN ? AND ?)",
         rows,
     )
-    # Tracks that were shown as this person for a while but turned out to be another's.
-    connection.execute("UPDATE observations SET shown = 0 WHERE shown = ?", (identity,))
+    _show_as_nobody(connection, identity)
     numbers = [(row[0],) for row in rows]
-    connection.executemany("DELETE FROM sightings WHERE track = ?", numbers)
-    connection.executemany("DELETE FROM early_assignments WHERE track = ?", numbers)
-    connection.executemany("DELETE FROM tracks WHERE track = ?", numbers)
+    for table in ("shown_identities", "sightings", "early_assignments", "tracks"):
+        connection.executemany(f"DELETE FROM {table} WHERE track = ?", numbers)
     connection.execute("DELETE FROM sightings WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM events WHERE identity = ?", (identity,))
     connection.execute("DELETE FROM identities WHERE identity = ?", (identity,))
     return [number for (number,) in numbers]
+
+
+def _show_as_nobody(connection: sqlite3.Connection, identity: int) -> None:
+    """Take a person out of what was shown of tracks that turned out to be another's.
+
+    They may have been shown under a number that was merged into this one later.
+    """
+    numbers = [
+        number
+        for (number,) in connection.execute(
+            "WITH RECURSIVE numbers(identity) AS (VALUES (?) UNION SELECT r.identity FROM "
+            "replaced_identities r JOIN numbers ON r.replacement = numbers.identity) SELECT * FROM numbers",
+            (identity,),
+        )
+    ]
+    for number in numbers:
+        connection.execute(
+            "UPDATE observations SET shown = 0 WHERE shown = :number AND (frame, track) IN "
+            "(SELECT f.frame, t.track FROM shown_identities s JOIN tracks t USING (track) "
+            "JOIN frames f ON f.session_key = t.session_key AND f.t_ns BETWEEN t.first_ns AND t.last_ns "
+            "WHERE s.identity = :number)",
+            {"number": number},
+        )
+        connection.execute("DELETE FROM shown_identities WHERE identity = ?", (number,))

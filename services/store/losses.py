@@ -66,14 +66,27 @@ def carried_over(
     """
     same_life = same_pid and earlier.get(_LIFE, 0.0) <= readings.get(_LIFE, 0.0)
     found = dict(readings)
-    for name in earlier:
-        counted = name.removesuffix(_BEFORE)
-        if not (counted.startswith("dropped") or counted == "unsent"):
-            continue
+    for counted in _counted(earlier):
         before = earlier.get(counted + _BEFORE, 0.0) if same_life else _total(earlier, counted)
         if before:
             found[counted + _BEFORE] = before
     return found
+
+
+def with_losses_of(gone: Mapping[str, float], readings: Mapping[str, float]) -> dict[str, float]:
+    """Readings with what another process had dropped, whose stored readings `gone` are deleted."""
+    found = dict(readings)
+    for counted in _counted(gone):
+        before = found.get(counted + _BEFORE, 0.0) + _total(gone, counted)
+        if before:
+            found[counted + _BEFORE] = before
+    return found
+
+
+def _counted(readings: Mapping[str, float]) -> set[str]:
+    """Names of the readings that count dropped frames, without those of earlier processes."""
+    names = {name.removesuffix(_BEFORE) for name in readings}
+    return {name for name in names if name.startswith("dropped") or name == "unsent"}
 
 
 def without_carried(readings: Mapping[str, float]) -> dict[str, float]:

@@ -149,8 +149,8 @@ _REPLACEMENTS = (
     )""",
 )
 
-# An observation's `settled` is 0 for what was only shown live, 1 for what was shown and turned out so, 2 for
-# what only turned out later.  A frame's `settled` tells whether that is known; until then the former holds.
+# An observation's `settled` was 0 for what was only shown live, 1 for what was shown and turned out so, 2 for
+# what only turned out later; a frame's `settled` told whether that was known.  `_CORRECTIONS` changes both.
 _SETTLING = (
     "ALTER TABLE frames ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE observations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
@@ -164,19 +164,62 @@ _ERASED_TRACKS = (
     "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
 )
 
+# What was shown is never overwritten: an observation has the box, score, `observed` and `shown` as they were
+# shown.  The columns that begin with `d` are to be added to get what it turned out to be.  The velocity is
+# the one known when the frame was live, for predictions are made with nothing later.
+#
+# `settled` is 0 while it is not known yet how an observation turned out, 1 for what was shown and turned out
+# so, 2 for what only turned out later (all columns are that then), 3 for what was shown and turned out to be
+# nobody.  Rows settled before this step have lost what was shown: the settled values stand for both.
+_CORRECTIONS = (
+    *(
+        f"ALTER TABLE observations ADD COLUMN d{column} INTEGER NOT NULL DEFAULT 0"
+        for column in ("x0", "y0", "x1", "y1", "score", "observed")
+    ),
+    "UPDATE observations SET settled = 3 WHERE settled = 0 AND frame IN "
+    "(SELECT frame FROM frames WHERE settled)",
+    "ALTER TABLE frames DROP COLUMN settled",
+    """CREATE VIEW settled_observations AS SELECT frame, track, shown, x0 + dx0 AS x0, y0 + dy0 AS y0,
+        x1 + dx1 AS x1, y1 + dy1 AS y1, vx, vy, score + dscore AS score,
+        observed + dobserved AS observed, settled FROM observations WHERE settled != 3""",
+    """CREATE VIEW shown_observations AS SELECT frame, track, shown, x0, y0, x1, y1, vx, vy, score, observed
+        FROM observations WHERE settled != 2""",
+    # As whom a track was ever shown: `forget` finds what to erase without reading all observations.
+    """CREATE TABLE shown_identities (
+        track INTEGER NOT NULL,
+        identity INTEGER NOT NULL,
+        PRIMARY KEY (track, identity)
+    ) WITHOUT ROWID""",
+    "INSERT INTO shown_identities SELECT DISTINCT track, shown FROM observations WHERE shown > 0",
+    "CREATE INDEX tracks_shown_as ON shown_identities (identity)",
+    # `lag_ns`: how long after the capture of its first frame a recording began to be stored; retention counts
+    # from then.  0 for live cameras.  Recordings that are here already are kept from this step on.
+    "ALTER TABLE sessions ADD COLUMN lag_ns INTEGER NOT NULL DEFAULT 0",
+    """UPDATE sessions SET lag_ns = max(0, strftime('%s', 'now') * 1000000000 - first_ns) WHERE camera IN (
+        SELECT camera FROM cameras WHERE delivery = 'recorded' OR (delivery IS NULL AND source != ''
+        AND source NOT LIKE '%://%' AND source GLOB '*[^0-9]*'))""",
+    "CREATE INDEX tracks_of_session ON tracks (session_key, first_ns)",
+    "CREATE INDEX marked_identities ON identities (identity) WHERE name != '' OR followed",
+    "CREATE INDEX events_of_identity ON events (identity)",
+    # The newest frame when the decision came: when all up to that one are erased, nobody needs it any more.
+    "ALTER TABLE replaced_identities ADD COLUMN frame INTEGER NOT NULL DEFAULT 0",
+    # Numbers the sessions of a stream, and the reports, in the order in which they came.
+    "ALTER TABLE positions ADD COLUMN began INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE reports ADD COLUMN heard INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX reports_by_order ON reports (heard)",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _TABLES,
     _DECISIONS,
     _REPLACEMENTS,
     _SETTLING,
     _ERASED_TRACKS,
+    _CORRECTIONS,
 )
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
-
-TRUE_ROWS = "(o.settled OR NOT f.settled)"
-"""Of `observations o` in `frames f` those that are history, and not only what was shown for a moment."""
 
 
 def check_version(connection: sqlite3.Connection) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 
 from services.store.batch import PIXEL_UNITS, SCORE_UNITS
 from services.store.history import History
-from services.store.migrations import TRUE_ROWS
 from shared.messages import PATH_STEP_S, FrameStamp, Tracks
 
 _FRAMES_AT_ONCE = 200
@@ -22,10 +21,10 @@ _END_OF_TIME_NS = (1 << 63) - 1
 def replay(history: History, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Tracks]:
     """Every stored frame from `start_ns` up to, not including, `end_ns`, by (time, camera).
 
-    Frames without people come too.  Boxes, velocities and scores are as they turned out, to 1/100 pixel
-    and 1/10000; predicted paths run straight on at the stored velocity.  Where two tracks in one frame
-    turned out to be one person's, the observed one with the higher score has the identity and the other
-    is undecided (0).
+    Frames without people come too.  Boxes and scores are as they turned out, to 1/100 pixel and 1/10000.
+    Velocities are those known when the frame was live, and predicted paths run straight on at them.  Where
+    two tracks in one frame turned out to be one person's, the observed one with the higher score has the
+    identity and the other is undecided (0).
 
     Reads a few frames at a time, so a slow consumer holds up neither the writer nor its log, and frames
     committed meanwhile are still met if their time has not been passed.
@@ -47,7 +46,7 @@ def replay(history: History, start_ns: int | None = None, end_ns: int | None = N
             "SELECT s.camera, s.session, f.frame_index, f.t_ns, f.width, f.height, o.track, "
             "coalesce(t.identity, 0), o.x0, o.y0, o.x1, o.y1, o.vx, o.vy, o.score, o.observed "
             "FROM frames f JOIN sessions s USING (session_key) "
-            f"LEFT JOIN observations o ON o.frame = f.frame AND {TRUE_ROWS} "
+            "LEFT JOIN settled_observations o ON o.frame = f.frame "
             "LEFT JOIN tracks t USING (track) WHERE f.t_ns > ? AND f.t_ns <= ? "
             "ORDER BY f.t_ns, s.camera, s.session, f.frame_index, o.track",
             after_ns,

@@ -18,6 +18,7 @@ from services.store.commit_queue import CommitQueue
 from services.store.database import DatabaseManager
 from services.store.history import History
 from services.store.opening import open_database
+from services.store.reports import HOSTS_KEPT
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
@@ -69,7 +70,7 @@ class StoreService:
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
         self._queue = CommitQueue(self._database.position, self._database.checkpoint_ends())
-        self._reports: dict[tuple[str, int, str], Report] = {}
+        self._reports: dict[tuple[str, int], dict[str, Report]] = {}  # by host, the latest heard last
         self._unwritten: dict[tuple[str, int, str], Report] = {}
         self._gather_until_s = 0.0
         self._retry_at_s = 0.0
@@ -79,6 +80,7 @@ class StoreService:
         self._unreadable = False
         self._commit_s = 0.0
         self._erase_at_s = 0.0
+        self._oldest_ns: int | None = None  # what was too old when it was looked last
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._tracks = LinkReceiver(self._context, endpoints.tracks)
         self._answers = Responder(
@@ -240,7 +242,8 @@ class StoreService:
                     "state": report.state,
                     "readings": report.readings,
                 }
-                for _, report in sorted(self._reports.items())
+                for _, hosts in sorted(self._reports.items())
+                for _, report in sorted(hosts.items())
             ]
         }
 
@@ -260,20 +263,30 @@ class StoreService:
         self._keep_report(report)
 
     def _keep_report(self, report: Report) -> None:
-        self._reports[report.service, report.instance, report.host] = report
+        hosts = self._reports.setdefault((report.service, report.instance), {})
+        hosts.pop(report.host, None)
+        hosts[report.host] = report
+        if len(hosts) > HOSTS_KEPT:
+            del hosts[next(iter(hosts))]
         self._unwritten[report.service, report.instance, report.host] = report
 
     def _erase(self) -> None:
-        """Erase what is too old, a piece in each round so that nothing else waits long."""
+        """Erase what is too old, a piece in each round so that nothing else waits long.
+
+        After the first time, only what was too old an hour before already: a clock that is set wrong for a
+        moment erases nothing.
+        """
         if not self._config.retention_days or time.monotonic() < self._erase_at_s:
             return
         oldest_ns = now_ns() - int(self._config.retention_days * _DAY_NS)
+        limit_ns = oldest_ns if self._oldest_ns is None else min(oldest_ns, self._oldest_ns)
         try:
-            erased = self._database.erase_before(oldest_ns, most=_ERASE_AT_ONCE)
+            erased = self._database.erase_before(limit_ns, most=_ERASE_AT_ONCE)
         except StorageError as error:
             log.error("old history cannot be erased: %s", error)
             erased = 0
         if not erased:
+            self._oldest_ns = oldest_ns
             self._erase_at_s = time.monotonic() + _ERASE_EVERY_S
 
 

@@ -59,13 +59,12 @@ def statistics(history: History) -> Statistics:
     """What the database holds; costs reading its sessions and tracks, not its frames."""
     stored = _stored_reports(history)
     cameras = tuple(_cameras(history, stored))
-    ((people,),) = history.select("SELECT count(DISTINCT identity) FROM sightings WHERE identity IS NOT NULL")
     files = (history.path, history.path.with_name(history.path.name + "-wal"))
     return Statistics(
         cameras=cameras,
         frames=sum(camera.frames for camera in cameras),
         observations=sum(camera.observations for camera in cameras),
-        people=people,
+        people=history.people_count(),
         reports=tuple(replace(each, readings=without_carried(each.readings)) for each in stored),
         database_bytes=sum(file.stat().st_size for file in files if file.exists()),
     )

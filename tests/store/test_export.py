@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -53,10 +54,9 @@ def test_online_mot_has_the_identity_that_was_shown_live_and_nobody_who_had_none
     assert (exported.rows, exported.left_out) == (4, 0)
 
 
-@pytest.mark.parametrize("file_format", ["csv", "json"])
-def test_only_mot_can_be_exported_online(tmp_path: Path, file_format: str) -> None:
-    with pytest.raises(StorageError, match=f"{file_format} cannot be exported online"):
-        export(tmp_path, file_format, tmp_path / "out", online=True)
+def test_people_cannot_be_exported_online(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"json cannot be exported online.*use mot or csv"):
+        export(tmp_path, "json", tmp_path / "out", online=True)
 
 
 def test_of_one_identity_twice_in_a_frame_mot_keeps_the_higher_score_and_counts_the_other(
@@ -105,6 +105,26 @@ def test_csv_has_every_observation_with_all_that_is_known(tmp_path: Path) -> Non
         '2024-05-01T12:00:00.000000000Z,1,"door, ""north""",1,0,2,7,,Ada,20.00,20.00,50.00,120.00,0.5000,1',
         '2024-05-01T12:00:00.000000000Z,1,"door, ""north""",1,0,3,8,8,,30.00,20.00,60.00,120.00,1.0000,0',
     ]
+
+
+def test_csv_has_no_cell_that_a_spreadsheet_takes_for_a_formula(tmp_path: Path) -> None:
+    fill(tmp_path, tracks(stamp(1, 0), [(2, 7)]))
+    with DatabaseManager(tmp_path) as database:
+        database.set_cameras({1: CameraConfig(1, "a", "+41 door")})
+        database.commit([(0, 1, 0, IdentityEvent(7, "name", 1, '=HYPERLINK("http://x","Ada")'))])
+    export(tmp_path, "csv", tmp_path / "out")
+    with (tmp_path / "out" / "observations.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["name"], row["camera_name"]) == ('\'=HYPERLINK("http://x","Ada")', "'+41 door")
+
+
+def test_json_is_one_document_as_if_it_had_been_written_at_once(tmp_path: Path) -> None:
+    fill(tmp_path / "a", tracks(stamp(1, 0), [(2, 7), (3, 8)]), tracks(stamp(2, 15), [(4, 7)]))
+    fill(tmp_path / "b")
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        export(folder, "json", folder / "out")
+        text = (folder / "out" / "people.json").read_text()
+        assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
 
 
 def test_json_has_the_people_and_their_sightings(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from services.store import history as history_module
 from services.store.database import DatabaseManager
-from services.store.history import Box, History, crossings
+from services.store.history import Box, History, Sighting, crossings, joined
 from shared.config import CameraConfig
 from shared.errors import StorageError
-from shared.messages import IdentityEvent, Message
+from shared.messages import Checkpoint, IdentityEvent, Message
 from tests.store.scene import SECOND_NS, START_NS, stamp, tracks
 
 
@@ -81,6 +87,46 @@ def test_tracks_that_follow_one_another_within_five_seconds_are_one_sighting(
     assert visits(history, 7) == [(1, 0, 9), (1, 15, 16)]
 
 
+def test_somebody_who_was_elsewhere_in_between_is_seen_twice_and_never_in_two_places_at_once(
+    database: DatabaseManager, history: History
+) -> None:
+    database.set_cameras({1: CameraConfig(1, "a", "East"), 2: CameraConfig(2, "b", "Middle")})
+    for camera, track, first, last in ((1, 1, 37.7, 41.8), (2, 2, 42.8, 45.0), (1, 3, 45.8, 65.8)):
+        frames = range(round(first * 10), round(last * 10) + 1)
+        fill(database, *((camera, tracks(stamp(camera, frame), [(track, 7)])) for frame in frames))
+    assert [(one.camera_name, one.first_ns, one.last_ns) for one in history.sightings(7)] == [
+        ("East", at(37.7), at(41.8)),
+        ("Middle", at(42.8), at(45.0)),
+        ("East", at(45.8), at(65.8)),
+    ]
+    assert crossings(history.sightings(7)) == history.sightings(7)
+
+
+def test_a_camera_that_sees_the_same_place_does_not_end_the_others_sighting(
+    database: DatabaseManager, history: History
+) -> None:
+    walk(database, 1, range(5), 1, 7)
+    walk(database, 2, range(3, 7), 2, 7)  # began while camera 1 saw the person
+    walk(database, 1, range(8, 12), 3, 7)
+    assert visits(history, 7) == [(1, 0, 11), (2, 3, 6)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 6), st.integers(1, 6)), max_size=12))
+def test_who_was_in_one_place_at_a_time_has_no_overlapping_sightings_in_two_cameras(
+    stays: list[tuple[int, int, int]],
+) -> None:
+    presences, t_ns = [], 0
+    for camera, length_s, gap_s in stays:
+        presences.append((camera, t_ns, t_ns + length_s * SECOND_NS))
+        t_ns += (length_s + gap_s) * SECOND_NS
+    box = Box(0, 0, 1, 1)
+    found = joined(Sighting(7, camera, "", first, last, box, 1.0) for camera, first, last in presences)
+    for one, other in combinations(found, 2):
+        assert one.last_ns < other.first_ns or other.last_ns < one.first_ns
+    assert {(each.camera, each.first_ns) for each in found} <= {each[:2] for each in presences}
+
+
 def test_a_short_track_inside_a_longer_one_does_not_end_the_sighting(
     database: DatabaseManager, history: History
 ) -> None:
@@ -129,6 +175,55 @@ def test_everybody_is_listed_with_their_first_and_last_time(
         (7, False, at(0), at(5)),
         (9, True, None, None),
     ]
+
+
+def test_everybody_comes_once_however_small_the_pages(
+    database: DatabaseManager, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for identity in (3, 5, 8):
+        walk(database, 1, range(identity, identity + 2), identity, identity)
+    fill(database, (0, IdentityEvent(4, "follow", 1)), (0, IdentityEvent(8, "name", 1, "Ada")))
+    everybody = history.identities()
+    monkeypatch.setattr(history_module, "_IDENTITIES_AT_ONCE", 1)
+    assert history.identities() == everybody
+    assert [one.identity for one in everybody] == [3, 4, 5, 8]
+
+
+def test_the_latest_are_those_who_were_seen_last(database: DatabaseManager, history: History) -> None:
+    for identity, second in ((3, 20), (5, 0), (8, 10)):
+        walk(database, 1, range(second, second + 2), identity, identity)
+    fill(database, (0, IdentityEvent(4, "follow", 1)), (0, IdentityEvent(8, "name", 1, "Ada")))
+    assert [(one.identity, one.name) for one in history.latest_identities(2)] == [(3, ""), (8, "Ada")]
+    assert history.marked_identities() == {4: "", 8: "Ada"}
+    assert history.people_count() == 3
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda history: history.marked_identities(),
+        lambda history: history.followed(),
+        lambda history: history.checkpoint(),
+        lambda history: next(history.each_identity(), None),
+    ],
+)
+def test_what_few_have_is_found_without_looking_through_everybody(
+    database: DatabaseManager,
+    history: History,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[History], object],
+) -> None:
+    database.commit([(0, 1, 0, Checkpoint({}, b""))])
+    asked: list[str] = []
+    connection = sqlite3.connect(history.path)
+    connection.set_trace_callback(asked.append)
+    monkeypatch.setattr(history, "_connection", connection)
+    ask(history)
+    connection.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    connection.close()
+    scans = [plan for plan in plans if plan.startswith("SCAN") and "page" not in plan]
+    assert {scan for scan in scans if "INDEX" not in scan} <= {"SCAN checkpoint"}
 
 
 def test_a_camera_that_nobody_configured_has_a_name_of_its_own(

@@ -24,3 +24,24 @@ def test_each_person_has_the_cameras_they_crossed_and_the_last_place(
         "        camera 2         2024-05-01 12:00:10.0  2024-05-01 12:00:11.9",
         "9                                                                      never",
     ]
+
+
+def test_names_cannot_steer_the_terminal_or_add_lines(database: DatabaseManager, history: History) -> None:
+    database.set_cameras({1: CameraConfig(1, "a.mp4", "hall\x1b[2J")})
+    database.commit([(1, 1, 0, tracks(stamp(1, 0), [(1, 7)]))])
+    database.commit([(0, 1, 0, IdentityEvent(7, "name", 1, "Ada\r\n8 Eve"))])
+    header, row = summary_table(history).split("\n")
+    assert "7 Ada\\r\\n8 Eve" in row
+    assert "hall\\x1b[2J" in row
+    assert (header + row).isprintable()
+
+
+def test_of_many_people_those_who_were_seen_last_and_the_named_are_in_the_table(
+    database: DatabaseManager, history: History
+) -> None:
+    for identity in range(1, 7):
+        message = tracks(stamp(1, 10 * identity), [(identity, identity)])
+        database.commit([(1, 1, identity, message)])
+    database.commit([(0, 1, 0, IdentityEvent(2, "name", 1, "Ada"))])
+    table = summary_table(history, 3).splitlines()
+    assert [row.split("  ")[0] for row in table[1:]] == ["2 Ada", "4", "5", "6"]

@@ -16,6 +16,7 @@ from services.store.connection import DATABASE_NAME
 from shared.config import Config
 from shared.errors import FolderInUseError, LinkError, StorageError
 from shared.request import Requester
+from shared.text import printable
 from tracking_system.commands.arguments import add_data, add_hosts, endpoints
 from tracking_system.journal import Journal
 
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         identity = _ask(arguments, fields)
     else:
         identity = _decide_here(arguments, fields)
-    print(_told(arguments, identity))
+    print(printable(_told(arguments, identity)))
     return 0
 
 

@@ -9,6 +9,7 @@ from services.store.history import History, title
 from services.tracker.person import Stay
 from services.tracker.reason import Candidate
 from shared.errors import TrackingError
+from shared.text import printable
 from tracking_system.commands.arguments import DEFAULT_DATA
 from tracking_system.commands.last_seen import add_folder_and_identity, understood
 from tracking_system.remembered import remembered
@@ -46,11 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise TrackingError(f"which person? `tracking-system last-seen {folder}` lists everybody")
     with History(folder) as history:
         cameras = {camera: title(camera, each.name) for camera, each in history.cameras().items()}
-        core = remembered(history)
+        core = remembered(history, identity)
     stays = core.explain(identity)
     print(f"person {identity}, {len(stays)} track{'s' * (len(stays) != 1)}")
     for stay in stays:
-        print("\n".join(_lines(stay, cameras)))
+        print("\n".join(map(printable, _lines(stay, cameras))))
     return 0
 
 

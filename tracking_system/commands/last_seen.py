@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from services.store.history import History, crossings, title
-from services.store.statistics import statistics
+from services.store.history import History, Place, crossings, title
 from services.store.summary import summary_table
 from shared.errors import TrackingError
+from shared.text import printable
 from tracking_system.commands.arguments import DEFAULT_DATA
 from tracking_system.remembered import remembered
 from tracking_system.table import utc_text
@@ -20,6 +20,9 @@ examples:
   tracking-system last-seen out        everybody
   tracking-system last-seen out 7      person 7
 """
+
+_PEOPLE_SHOWN = 1000
+"""Of more people the table has those who were seen last: it is for reading."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,27 +47,35 @@ def run(arguments: argparse.Namespace) -> int:
     folder, identity = understood(arguments.what, arguments.data)
     with History(folder) as history:
         if identity is None:
-            print(summary_table(history))
+            print(summary_table(history, _PEOPLE_SHOWN))
+            people = history.people_count()
+            if people > _PEOPLE_SHOWN:
+                print(
+                    f"only the {_PEOPLE_SHOWN} of {people} people who were seen last, and who is named or "
+                    "followed; `tracking-system export --format json` writes everybody"
+                )
             return 0
         place = history.last_seen(identity)
         if place is None:
             raise TrackingError(f"person {identity} was never seen: `last-seen {folder}` lists everybody")
         x, y = place.box.foot
         who = f"person {identity}" + (f" ({place.name})" if place.name else "")
-        print(f"{who} was last seen in {place.camera_name} at {utc_text(place.t_ns)}, at ({x:.0f}, {y:.0f})")
-        print(_knowledge(history, identity))
+        where = f"{place.camera_name} at {utc_text(place.t_ns)}, at ({x:.0f}, {y:.0f})"
+        print(printable(f"{who} was last seen in {where}"))
+        print(printable(_knowledge(history, place)))
         for each in crossings(history.sightings(identity)):
-            print(f"  {each.camera_name}: {utc_text(each.first_ns)} to {utc_text(each.last_ns)}")
+            print(printable(f"  {each.camera_name}: {utc_text(each.first_ns)} to {utc_text(each.last_ns)}"))
     return 0
 
 
-def _knowledge(history: History, identity: int) -> str:
+def _knowledge(history: History, place: Place) -> str:
     """How stale and how sure that is, and where the person may appear next."""
-    newest = max(each.last_ns for each in statistics(history).cameras if each.frames)
-    place = history.last_seen(identity)
-    assert place is not None
-    seen = remembered(history).last_seen(identity) if history.checkpoint() is not None else None
-    text = f"  {(newest - place.t_ns) / 1e9:.1f} s before the newest frame"
+    newest_ns = history.newest_ns()
+    assert newest_ns is not None  # whoever has a place was seen in a frame
+    identity = place.identity
+    known = history.checkpoint(identity) is not None
+    seen = remembered(history, identity).last_seen(identity) if known else None
+    text = f"  {(newest_ns - place.t_ns) / 1e9:.1f} s before the newest frame"
     if seen is None:
         return text
     cameras = history.cameras()
