@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.history_size import fill, services, writing
 from benchmarks.real_cameras import Lens, Sight, people
 from benchmarks.robustness import Condition, conditions
 from benchmarks.scale import SETTLING_S, day, growth, load
 from benchmarks.simulation import Simulation
+from services.store.history import History
 
 
 def lens(x: float, y: float) -> Lens:
@@ -71,3 +74,16 @@ def test_a_small_site_is_measured_from_start_to_end() -> None:
 
 def test_a_cost_that_doubles_with_people_grows_with_their_first_power() -> None:
     assert growth({10: (1.0, 1.0), 20: (2.0, 1.0)}) == 1.0
+
+
+def test_the_history_that_is_measured_has_everybody_once_and_the_newest_remembered(tmp_path: Path) -> None:
+    fill(tmp_path, 130, 30)
+    with History(tmp_path) as history:
+        assert [each.identity for each in history.identities()] == list(range(1, 131))
+        assert len(history.sightings()) == 130
+        checkpoint = history.checkpoint()
+    assert checkpoint is not None and list(checkpoint.identities) == list(range(101, 131))
+    assert {"store start", "tracker start"} <= services(tmp_path, 30).keys()
+    writing(tmp_path, 130)
+    with History(tmp_path) as history:
+        assert history.people_count() == 130 + 200 - 1

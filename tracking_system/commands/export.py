@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--online",
         action="store_true",
-        help="mot: identities as they were shown live, not as later evidence has settled them",
+        help="mot, csv: boxes and identities as they were shown live, without later corrections",
     )
 
 
