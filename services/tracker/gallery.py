@@ -281,7 +281,7 @@ class Gallery:
             self._drop(track)
             self._untold.pop(track.track_id, None)
             self.before.pop(track.track_id, None)
-        self.register.drop(identity)
+        self.register.erase(identity)
         self.decisions += 1
         return tracks
 

@@ -25,6 +25,7 @@ class Register:
         self.people: dict[int, TrackedPerson] = {}
         self.changed: set[int] = set()
         self.next_identity = 1
+        self._erased: set[int] = set()  # by an operator, since this process began
         self._settled: dict[int, None] = {}  # people with a settled track, the latest last
 
     def person(self, identity: int) -> TrackedPerson:
@@ -43,8 +44,12 @@ class Register:
         return identity
 
     def recall(self, identity: int) -> None:
-        """Know a person again of whom nothing is remembered."""
-        if identity < self.next_identity and identity not in self.people:
+        """Know a person again of whom nothing is remembered.
+
+        Nothing happens for a number that was merged or forgotten, which the store may not know yet.
+        """
+        known = identity in self.people or identity in self._erased
+        if identity < self.next_identity and not known:
             self.people[identity] = TrackedPerson(identity)
             self.changed.add(identity)
 
@@ -62,12 +67,18 @@ class Register:
     def merge(self, kept: int, gone: int) -> None:
         """All that is known of one person is another's, too, who is the same."""
         self.people[kept].absorb(self.people.pop(gone))
+        self._erased.add(gone)
         if self._settled.pop(gone, 0) is None:
             self._settled[kept] = None
         self.changed |= {kept, gone}
 
+    def erase(self, identity: int) -> None:
+        """Forget a person because an operator says so: the number is nobody's from now on."""
+        self.drop(identity)
+        self._erased.add(identity)
+
     def drop(self, identity: int) -> None:
-        """Forget a person."""
+        """Remember a person no longer."""
         del self.people[identity]
         self._settled.pop(identity, None)
         self.changed.add(identity)

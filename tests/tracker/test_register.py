@@ -36,3 +36,21 @@ def test_whom_an_operator_has_named_and_who_is_here_is_not_forgotten(monkeypatch
     register.people[1].name = "Ada"
     register.drop_oldest(present=[2])
     assert sorted(register.people) == [1, 2, 5]
+
+
+def test_a_number_that_was_merged_or_forgotten_is_never_recalled() -> None:
+    register = Register()
+    settled(register, range(1, 4))
+    register.merge(1, 2)
+    register.erase(3)
+    for identity in (2, 3):
+        register.recall(identity)
+    assert sorted(register.people) == [1]
+
+
+def test_a_person_who_was_only_dropped_is_recalled_without_appearance() -> None:
+    register = Register()
+    settled(register, range(1, 3))
+    register.drop(1)
+    register.recall(1)
+    assert register.people[1].prototypes == {} and 1 in register.changed
