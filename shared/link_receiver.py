@@ -11,7 +11,7 @@ from typing import TypeAlias
 import zmq
 
 from shared import envelope
-from shared.clock import now_ns
+from shared.clock import bounded_offset_ns, now_ns
 from shared.codec import decode
 from shared.envelope import Envelope, Kind
 from shared.errors import LinkError, MessageError
@@ -190,7 +190,7 @@ class LinkReceiver:
             self._hear(peer)
             return self._open(peer, got)
         if got.kind is Kind.PING:
-            self._hear(peer).clock_offset_ns = got.a
+            self._hear(peer).clock_offset_ns = bounded_offset_ns(got.a)
             self._pings.append((peer, got.seq))
             for state in self._streams.values():
                 if state.peer == peer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from services.detector.budget import Budget
 from services.detector.decode import Decoder
 from services.detector.extractor import FeatureExtractor, Found
-from services.detector.failure import FrameFailure
+from services.detector.failure import FrameFailure, told
 from services.detector.picture import Picture
 from shared.messages import Frame, Message, empty_people
 
@@ -133,7 +133,7 @@ class Worker:
 
     def _decode(self, batch: _Batch) -> None:
         began_s = time.perf_counter()
-        pictures = self._decoder.decode([job.frame for job in batch.jobs])
+        pictures = self._decoded([job.frame for job in batch.jobs])
         for job, picture in zip(batch.jobs, pictures, strict=True):
             if isinstance(picture, FrameFailure):
                 batch.failures.append((job, picture))
@@ -141,6 +141,15 @@ class Worker:
                 batch.sound.append(job)
                 batch.items.append((job.frame, picture))
         self._spent("decode", began_s)
+
+    def _decoded(self, frames: list[Frame]) -> list[Picture | FrameFailure]:
+        """What the decoder makes of frames; one on which it fails (no memory, say) costs itself only."""
+        try:
+            return self._decoder.decode(frames)
+        except Exception as error:  # noqa: BLE001 - decoders raise what they like; one frame must not stop all
+            if len(frames) > 1:
+                return [picture for frame in frames for picture in self._decoded([frame])]
+            return [FrameFailure(frames[0].stamp, f"decoding failed: {told(error)}")]
 
     def _detect(self, batch: _Batch) -> None:
         began_s = time.perf_counter()

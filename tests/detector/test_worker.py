@@ -28,9 +28,9 @@ def jpeg_job(number: int, camera: int = 1, live: bool = False) -> Job:
 class Bench:
     """A worker and what it has finished."""
 
-    def __init__(self, extractor: FeatureExtractor) -> None:
+    def __init__(self, extractor: FeatureExtractor, decoder: MemoryDecoder | None = None) -> None:
         self._news = threading.Semaphore(0)
-        self.decoder = MemoryDecoder()
+        self.decoder = decoder or MemoryDecoder()
         self.worker = Worker(extractor, self.decoder, self._news.release)
         self.worker.start()
 
