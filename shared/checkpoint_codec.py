@@ -27,8 +27,9 @@ MAX_TEXT_BYTES = 4 * MAX_TEXT
 
 def pack_checkpoint(message: Checkpoint, packer: Packer) -> list[Any]:
     """The header's fields of a checkpoint; positions, identities and decisions go behind the header."""
-    positions = [(camera, *position) for camera, position in message.positions.items()]
-    packer.array(_table(positions, 3), "int64", most=MAX_POSITIONS)
+    for positions in (message.positions, message.ends):
+        rows = [(camera, *position) for camera, position in positions.items()]
+        packer.array(_table(rows, 3), "int64", most=MAX_POSITIONS)
     packer.raw(message.state, MAX_CHECKPOINT_BYTES)
     _pack_blobs(list(message.identities), list(message.identities.values()), packer)
     _pack_events(message.events, packer)
@@ -37,15 +38,20 @@ def pack_checkpoint(message: Checkpoint, packer: Packer) -> list[Any]:
 
 def unpack_checkpoint(unpacker: Unpacker) -> Checkpoint:
     """What `pack_checkpoint` packed; raises MessageError on anything else."""
+    positions, ends = _unpack_positions(unpacker), _unpack_positions(unpacker)
+    state = bytes(unpacker.raw(MAX_CHECKPOINT_BYTES))
+    identities = _unpack_blobs(unpacker)
+    return Checkpoint(positions, state, identities, _unpack_events(unpacker), ends)
+
+
+def _unpack_positions(unpacker: Unpacker) -> dict[int, tuple[int, int]]:
     table = unpacker.rows("int64", columns=3, most=MAX_POSITIONS)
     if (table < 0).any() or (table[:, 0] > MAX_CAMERA).any():
         raise MessageError("a position is camera, session and sequence number")
     positions = {camera: (session, seq) for camera, session, seq in table.tolist()}
-    state = bytes(unpacker.raw(MAX_CHECKPOINT_BYTES))
-    identities = _unpack_blobs(unpacker)
     if len(positions) != len(table):
         raise MessageError("a camera has two positions")
-    return Checkpoint(positions, state, identities, _unpack_events(unpacker))
+    return positions
 
 
 def pack_event(message: IdentityEvent, packer: Packer) -> list[Any]:

@@ -7,6 +7,7 @@ The same names work in the YAML file, as environment variables (`TRACKING_SYSTEM
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, cast
 
@@ -16,6 +17,22 @@ from shared.errors import ConfigError
 
 Delivery = Literal["live", "recorded"]
 
+
+MAX_CAMERA_ID = 2**31 - 1
+"""Largest camera id: the live and view links carry it in 32 bits."""
+
+LATEST_START_NS = 7_258_118_400_000_000_000
+"""Latest start of a recording, the beginning of 2200.  The database's times end in 2262, and a recording
+lasts."""
+
+MAX_T_NS = 2**63 - 1
+"""Latest time that messages and the database carry, in 2262."""
+
+MIN_FPS, MAX_FPS = 0.001, 1000.0
+"""Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
+
+MAX_NAME_LENGTH = 200
+"""Letters of a name, as many as a person's name may have."""
 
 Homography: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
 """A 3 x 3 matrix, row by row."""
@@ -28,7 +45,8 @@ class CameraConfig:
     source: a file, an RTSP or HTTP address, a webcam index, or a folder of pictures.
     delivery: "recorded" (every frame once) or "live" (the newest frame wins); by default what the
         source is.
-    start_ns: capture time of a recording's first frame, UTC nanoseconds.
+    start_ns: capture time of a recording's first frame, UTC nanoseconds; None where the configuration leaves
+        it open.
     fps: frames a second of a picture folder, which does not know its own.
     homography: carries pixels to metres on a ground plane that all calibrated cameras share, row by row.
     """
@@ -157,6 +175,22 @@ def checked_homography(value: Any) -> Homography:
             "[[0.01, 0, -3], [0, 0.02, -8], [0, 0.001, 1]]"
         )
     return cast("Homography", tuple(matrix.ravel().tolist()))
+
+
+def checked_camera_id(value: Any) -> int:
+    """A camera's id; raises ConfigError where it is none."""
+    if type(value) is not int or not 1 <= value <= MAX_CAMERA_ID:
+        raise ConfigError(f"a camera's id must be a whole number from 1 to {MAX_CAMERA_ID}, not {value!r}")
+    return value
+
+
+def checked_camera_name(value: Any) -> str:
+    """What a camera is called; raises ConfigError where it is too long or more than one line."""
+    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
+        raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME_LENGTH} letters")
+    if any(unicodedata.category(letter) == "Cc" for letter in value):
+        raise ConfigError("a camera's name must be one line without control characters")
+    return value
 
 
 def setting_names() -> list[str]:

@@ -16,7 +16,7 @@ import difflib
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -24,11 +24,16 @@ from typing import Any, cast
 import yaml
 
 from shared.config import (
+    LATEST_START_NS,
+    MAX_FPS,
+    MIN_FPS,
     CameraConfig,
     Config,
     Delivery,
     Homography,
     checked,
+    checked_camera_id,
+    checked_camera_name,
     checked_homography,
     default_of,
     parsed,
@@ -36,11 +41,12 @@ from shared.config import (
 )
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError
+from shared.redaction import redacted
 
 log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "TRACKING_SYSTEM_"
-OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "VIDEO"))
+OTHER_VARIABLES = frozenset(ENVIRONMENT_PREFIX + name for name in ("CACHE", "PROGRESS_FD", "VIDEO"))
 """Variables of ours that are no settings, and no misspelt ones either."""
 
 CAMERA_KEYS = ("source", "name", "delivery", "start", "fps", "homography")
@@ -63,9 +69,6 @@ class Setup:
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ, flags: Sequence[str] = ()) -> Setup:
     """The cameras and settings of a file, with the environment and `name=value` flags over it.
-
-    A recorded camera without `start:` begins at the oldest modification time of all recorded sources, the
-    same for every camera, so that repeated runs on the same files give the same times.
 
     Raises ConfigError.
     """
@@ -90,7 +93,7 @@ def load(path: Path, *, environment: Mapping[str, str] = os.environ, flags: Sequ
             "'cameras: {1: {source: gate.mp4}}'"
         )
     settings |= overrides(environment, flags)
-    return Setup(with_default_start(cameras), Config(**settings), addresses)
+    return Setup(cameras, Config(**settings), addresses)
 
 
 def load_settings(*, environment: Mapping[str, str] = os.environ, flags: Sequence[str] = ()) -> Config:
@@ -130,23 +133,6 @@ def is_recorded(camera: CameraConfig) -> bool:
 def is_local(source: str) -> bool:
     """True for a path on this machine, False for an address or a webcam's index."""
     return "://" not in source and not source.isdecimal()
-
-
-def with_default_start(cameras: Mapping[int, CameraConfig]) -> dict[int, CameraConfig]:
-    """The cameras, those recorded and without a start beginning at the oldest source's modification time."""
-    times_ns = [
-        _modified_ns(Path(camera.source))
-        for camera in cameras.values()
-        if is_recorded(camera) and is_local(camera.source) and Path(camera.source).exists()
-    ]
-    # Whole microseconds, because that is what a written date keeps.
-    start_ns = min(times_ns) // 1000 * 1000 if times_ns else None
-    return {
-        number: replace(camera, start_ns=start_ns)
-        if camera.start_ns is None and is_recorded(camera)
-        else camera
-        for number, camera in cameras.items()
-    }
 
 
 def dump(setup: Setup, *, absolute: bool = True) -> str:
@@ -230,11 +216,13 @@ class _Reader:
     def cameras(self, node: yaml.Node) -> dict[int, CameraConfig]:
         cameras = {}
         for text, key_node, value_node in self.items(node, "cameras"):
-            if key_node.tag != "tag:yaml.org,2002:int" or int(text) < 1:
-                raise self.error(
-                    key_node, f"a camera's id must be a whole number from 1, not {key_node.value!r}"
+            try:
+                number = checked_camera_id(
+                    int(text) if key_node.tag == "tag:yaml.org,2002:int" else key_node.value
                 )
-            cameras[int(text)] = self._camera(int(text), key_node, value_node)
+            except ConfigError as error:
+                raise self.error(key_node, str(error)) from None
+            cameras[number] = self._camera(number, key_node, value_node)
         return cameras
 
     def _camera(self, number: int, key_node: yaml.Node, node: yaml.Node) -> CameraConfig:
@@ -257,19 +245,25 @@ class _Reader:
         return CameraConfig(
             id=number,
             source=self._source(number, nodes["source"]),
-            name=self._text(nodes["name"], f"camera {number}: name") if "name" in nodes else "",
+            name=self._name(number, nodes["name"]) if "name" in nodes else "",
             delivery=cast("Delivery | None", delivery),
             start_ns=self._start_ns(number, nodes["start"]) if "start" in nodes else None,
             fps=self._fps(number, nodes["fps"]) if "fps" in nodes else None,
             homography=self._homography(number, nodes["homography"]) if "homography" in nodes else None,
         )
 
+    def _name(self, number: int, node: yaml.Node) -> str:
+        try:
+            return checked_camera_name(self._text(node, f"camera {number}: name"))
+        except ConfigError as error:
+            raise self.error(node, f"camera {number}: {error}") from None
+
     def addresses(self, node: yaml.Node) -> dict[str, str]:
         addresses = {}
         for name, key_node, value_node in self.items(node, "endpoints"):
             addresses[name] = self._text(value_node, f"endpoint {name}")
             try:
-                Endpoints.local(self._folder).with_addresses({name: addresses[name]})
+                Endpoints.network("", "", "").with_addresses({name: addresses[name]})
             except ConfigError as error:
                 raise self.error(key_node, str(error)) from None
         return addresses
@@ -299,8 +293,12 @@ class _Reader:
         return self._path_text(text) if is_local(text) else text
 
     def _path_text(self, text: str) -> str:
+        try:
+            path = self._folder / Path(text).expanduser()
+        except RuntimeError:  # no home of that user
+            path = self._folder / text
         # normpath rather than resolve: a link that is later pointed elsewhere stays a link.
-        return os.path.normpath(self._folder / Path(text).expanduser())
+        return os.path.normpath(path)
 
     def _start_ns(self, number: int, node: yaml.Node) -> int:
         value = self._scalar(node, f"camera {number}: start")
@@ -321,16 +319,16 @@ class _Reader:
         if value.tzinfo is None:
             value = value.replace(tzinfo=timezone.utc)
         start_ns = (value - _EPOCH) // timedelta(microseconds=1) * 1000
-        if start_ns < 0:
-            raise self.error(node, f"camera {number}: start must not be before 1970")
+        if not 0 <= start_ns <= LATEST_START_NS:
+            raise self.error(node, f"camera {number}: start must lie between 1970 and the end of 2199")
         return start_ns
 
     def _fps(self, number: int, node: yaml.Node) -> float:
         value = self._scalar(node, f"camera {number}: fps")
         # The comparison is written so that NaN fails it.
-        if type(value) not in (int, float) or not 0 < value <= 1000:
+        if type(value) not in (int, float) or not MIN_FPS <= value <= MAX_FPS:
             raise self.error(
-                node, f"camera {number}: fps must be a number above 0, at most 1000, not {value!r}"
+                node, f"camera {number}: fps must be a number from {MIN_FPS} to {MAX_FPS:g}, not {value!r}"
             )
         return float(value)
 
@@ -360,16 +358,7 @@ def _described(node: yaml.Node) -> str:
         return "keys with values"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    return repr(node.value) if node.value else "nothing"
-
-
-def _modified_ns(path: Path) -> int:
-    """When a file, or the oldest file of a folder, was last modified."""
-    if path.is_dir():
-        times_ns = [each.stat().st_mtime_ns for each in path.iterdir() if each.is_file()]
-        if times_ns:
-            return min(times_ns)
-    return path.stat().st_mtime_ns
+    return repr(redacted(node.value)) if node.value else "nothing"
 
 
 def _parsed(where: str, name: str, text: str) -> Any:

@@ -1,22 +1,28 @@
 """Files from the network, each with a pinned hash.
 
 What arrives goes into `NAME.part` beside the destination and is renamed only once its hash is right, so
-a file that exists is a whole one.  An interrupted download goes on where it stopped.
+a file that exists is a whole one.  An interrupted download goes on where it stopped.  Of several processes
+that want the same file one downloads it, holding a lock on `NAME.part`, and the others wait for it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import logging
 import math
 import os
 import re
+import secrets
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -79,8 +85,11 @@ def fetch(
         if destination.is_file() and sha256_of(destination).startswith(sha256):
             return destination
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _receive(address, part, sha256, bytes_total, progress)
-        part.replace(destination)
+        with _claimed(part):
+            if destination.is_file() and sha256_of(destination).startswith(sha256):
+                return destination  # another process had it under way
+            _receive(address, part, sha256, bytes_total, progress)
+            part.replace(destination)
     except OSError as error:
         raise DownloadError(
             f"{destination} cannot be written ({error.strerror or error}): free some space, or set "
@@ -90,11 +99,54 @@ def fetch(
     return destination
 
 
+@contextmanager
+def replacing(destination: Path) -> Iterator[Path]:
+    """A new file beside `destination`, for this process alone, that takes its name when the block ends well.
+
+    Otherwise nothing of it stays.  The folder is made where there is none.  Raises OSError.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = destination.with_name(f"{destination.name}.{secrets.token_hex(8)}{PART}")
+    try:
+        unfinished.touch(exist_ok=False)
+        yield unfinished
+        unfinished.replace(destination)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claimed(part: Path) -> Iterator[None]:
+    """Have `part` for this process alone, after waiting for another one that has it; raises OSError."""
+    while True:
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process is downloading %s: waiting for it", part.name.removesuffix(PART))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, part):
+                continue  # the other one has finished or given up the file that this lock is on
+            try:
+                yield
+            finally:
+                if _is_at(file, part) and not _size(part):
+                    part.unlink()
+            return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _receive(address: str, part: Path, sha256: str, bytes_total: int | None, progress: bool) -> None:
     """Fill `part` until its hash is right; raises DownloadError, and OSError for the disk."""
     attempt, old_bytes = 1, _size(part)
     if bytes_total is not None and old_bytes > bytes_total:
-        part.unlink()
+        os.truncate(part, 0)  # not removed: the lock is on this file
         old_bytes = 0
     while True:
         try:
@@ -111,7 +163,7 @@ def _receive(address: str, part: Path, sha256: str, bytes_total: int | None, pro
         found = sha256_of(part)
         if found.startswith(sha256):
             return
-        part.unlink()
+        os.truncate(part, 0)
         if old_bytes == 0:
             raise DownloadError(
                 f"{address} sent something else than was pinned (sha256 {found[:16]}..., expected "

@@ -6,13 +6,15 @@ tracker's and store's hosts.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, LinkError
 
 TCP_PORTS = {
     "frames": 5550,
@@ -27,6 +29,11 @@ TCP_PORTS = {
 
 _LONGEST_IPC_PATH = 100
 """Unix allows 107 bytes for a socket's path; some stay free for ZeroMQ's own use."""
+
+
+_ROOT = 0
+_WHERE = "the folder {} for the sockets of {}"
+_REMEDY = "remove it, set TMPDIR to a folder of your own, or choose a data folder with a shorter path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +57,14 @@ class Endpoints:
     def local(cls, data: Path) -> Endpoints:
         """Addresses for services that all run on this machine on the data folder `data`.
 
-        The folder of the sockets depends on `data` alone, so that any command finds a running system.
+        The folder of the sockets depends on `data` alone, so that any command finds a running system.  Where
+        its path would be too long it is one of the data folder's owner in the folder for temporary files,
+        where everybody may make folders: raises LinkError where somebody else has made it.
         """
         folder = data.resolve() / "run"
         path = os.fsencode(folder)
         if len(path) + 12 > _LONGEST_IPC_PATH or not _is_utf8(path):
-            digest = hashlib.sha256(path).hexdigest()[:16]
-            folder = Path(tempfile.gettempdir()) / f"tracking-system-{digest}"
+            folder = _temporary_folder(data, path)
         return cls(**{each.name: f"ipc://{folder}/{each.name}" for each in fields(cls)})
 
     @classmethod
@@ -78,11 +86,45 @@ class Endpoints:
         return Endpoints(**{name: addresses.get(name, getattr(self, name)) for name in sorted(known)})
 
     def prepare(self) -> None:
-        """Make the folders that `ipc://` addresses lie in."""
-        for each in fields(self):
-            address = getattr(self, each.name)
-            if address.startswith("ipc://"):
-                Path(address.removeprefix("ipc://")).parent.mkdir(parents=True, exist_ok=True)
+        """Make the folders that `ipc://` addresses lie in, closed to other users.
+
+        Raises LinkError where one cannot be made.
+        """
+        addresses = (getattr(self, each.name) for each in fields(self))
+        paths = (Path(each.removeprefix("ipc://")) for each in addresses if each.startswith("ipc://"))
+        for folder in {path.parent for path in paths}:
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise LinkError(
+                    f"the folder {folder} of the sockets cannot be made: {error.strerror}",
+                    permanent=error.errno != errno.ENOSPC,
+                ) from None
+
+
+def _temporary_folder(data: Path, path: bytes) -> Path:
+    """The folder of the sockets of a data folder whose path is too long; its parent is made here.
+
+    Its name can be foreseen, as any command has to find it; so it must not be somebody else's.  Raises
+    LinkError.
+    """
+    owner = data.stat().st_uid if data.exists() else os.geteuid()
+    users = Path(tempfile.gettempdir()) / f"tracking-system-{owner}"
+    try:
+        users.mkdir(mode=0o700, exist_ok=True)
+        found = users.lstat()
+    except OSError as error:
+        raise LinkError(f"{_WHERE.format(users, data)} cannot be made: {error.strerror}; {_REMEDY}") from None
+    if not stat.S_ISDIR(found.st_mode):
+        problem = "is no folder"
+    elif found.st_uid not in (owner, os.geteuid(), _ROOT):
+        problem = f"belongs to another user (number {found.st_uid})"
+    elif found.st_mode & 0o077:
+        problem = f"is open to other users (mode {stat.S_IMODE(found.st_mode):04o}, not 0700)"
+    else:
+        return users / hashlib.sha256(path).hexdigest()[:16]
+    raise LinkError(f"{_WHERE.format(users, data)} {problem}; {_REMEDY}", permanent=True)
 
 
 def _is_utf8(path: bytes) -> bool:

@@ -12,21 +12,28 @@ from typing import NamedTuple
 
 from shared.errors import MessageError
 
-LINK_VERSION = 1
+LINK_VERSION = 2
 
 _LAYOUT = struct.Struct(">2sBBIqqqq")
 _MAGIC = b"TL"
 
 
+LIVE = 1
+"""Flag of OPEN: the stream is live."""
+
+HAS_END = 2
+"""Flag of OPEN: the sender has the end of the stream.  Without it more may follow an end that has arrived."""
+
+
 class Kind(enum.IntEnum):
     """What an envelope carries.
 
-    From the sender: OPEN (a stream begins or goes on; seq: the oldest message still held; a: 1 when
-    live; b: when the sender began, on its clock), DATA (seq: its number), PING (seq: the sender's clock;
+    From the sender: OPEN (a stream begins or goes on; seq: the oldest message still held; a: `LIVE` and
+    `HAS_END`; b: when the sender began, on its clock), DATA (seq: its number), PING (seq: the sender's clock;
     a: its estimate of the receiver's clock minus its own), REPORT (a message outside every stream).
     From the receiver: ACCEPT and ACK (seq: everything below is durable; a: everything below has arrived;
     b: nothing from here on may be sent yet), PONG (seq: the ping's; a: the receiver's clock; session: the
-    receiver's incarnation), REOPEN (the stream is not known here), REFUSE (a text follows).
+    receiver's incarnation), REOPEN (the stream is not known here), REFUSE (a: a `Refusal`; a text follows).
     """
 
     OPEN = 1
@@ -41,6 +48,18 @@ class Kind(enum.IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+
+
+class Refusal(enum.IntEnum):
+    """What the sender of a refused stream can do about it.
+
+    FOR_GOOD: nothing; the same would be refused again.  START_AGAIN: a new process of its kind will be heard,
+    for it can send what this one no longer holds.  ASK_LATER: keep asking; what stands in the way passes.
+    """
+
+    FOR_GOOD = 0
+    START_AGAIN = 1
+    ASK_LATER = 2
 
 
 class Envelope(NamedTuple):

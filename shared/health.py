@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from shared.messages import Report
+from shared.progress_signal import ProgressSignal
 
 
 class Health:
@@ -37,6 +38,7 @@ class Health:
         self._every_s = every_s
         self._clock_s = clock_s
         self._next_s = clock_s()
+        self._progress = ProgressSignal()
         self._process = psutil.Process()
         self._host = socket.gethostname()
         self._process.cpu_percent()  # the first call only starts the measurement
@@ -62,6 +64,10 @@ class Health:
             state=state,
             readings={**self.readings(), **(counters or {})},
         )
+
+    def made_progress(self) -> None:
+        """Tell the supervisor, where there is one, that work is done which will not have to be done again."""
+        self._progress.give()
 
     def readings(self) -> dict[str, float]:
         """cpu_percent since the last call (100 is one core), rss_bytes, threads, open_files, gpu_*."""
@@ -94,6 +100,11 @@ def gpu_readings() -> dict[str, float]:
         # torch needs nvidia-ml-py and a driver that answers for this one; the others do without.
         readings["gpu_percent"] = float(torch.cuda.utilization())
     return readings
+
+
+def dropped_reading(camera: int) -> str:
+    """The name of the reading in which a hub counts the frames of a camera that it dropped."""
+    return f"dropped_{camera}"
 
 
 def described(readings: Mapping[str, float]) -> str:

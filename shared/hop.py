@@ -13,7 +13,7 @@ import zmq
 
 from shared.clock import now_ns
 from shared.errors import StreamRefusedError
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Silent
+from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed, Silent
 from shared.link_sender import LinkSender
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Begun:
     renewed: bool
 
 
-Event: TypeAlias = Delivered | Begun | Silent
+Event: TypeAlias = Delivered | Begun | Resumed | Silent
 
 
 class Hop:
@@ -94,6 +94,8 @@ class Hop:
             if isinstance(event, Reported):
                 self.outgoing.report(event.report)
             elif not isinstance(event, Opened):
+                if isinstance(event, Resumed):
+                    self.outgoing.take_back_end(event.stream)
                 yield event
             elif (begun := self._open(event)) is not None:
                 yield begun
@@ -111,7 +113,7 @@ class Hop:
                 raise
             log.error("camera %d is left out: %s", refusal.stream, refusal)
             del self.streams[refusal.stream]
-            self.incoming.refuse(refusal.stream, str(refusal))
+            self.incoming.refuse(refusal.stream, str(refusal), permanent=refusal.permanent)
             left_out.append(refusal.stream)
         return left_out
 
@@ -131,7 +133,8 @@ class Hop:
                 self.incoming.refuse(
                     stream,
                     f"camera {stream}: the history before frame {state.first} is gone from the {self._next}; "
-                    "start all services again",
+                    "start the camera's ingest again to send it once more",
+                    permanent=False,
                 )
             else:
                 self.incoming.accept(stream, first, self._windows[0])
@@ -167,7 +170,9 @@ class Hop:
         known = self.streams.get(stream)
         if known is not None and known.session == opened.session and not known.accepted:
             return None  # asked again while the next service has not answered yet
-        if not opened.live:
+        if not opened.live and known is not None and known.session == opened.session:
+            self.outgoing.reopen(stream)
+        elif not opened.live:
             self.outgoing.open(stream, opened.session, live=False)
         elif known is None or not known.live:
             self.outgoing.open(stream, self.incarnation, live=True, outbox=self._outbox)

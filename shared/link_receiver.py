@@ -13,9 +13,9 @@ import zmq
 from shared import envelope
 from shared.clock import bounded_offset_ns, now_ns
 from shared.codec import decode
-from shared.envelope import Envelope, Kind
+from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError
-from shared.messages import Buffer, Message, Report
+from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import Arrival, ReceiveWindow
 
@@ -52,6 +52,14 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A stream whose end was delivered goes on: forget the end, whose number will be used again."""
+
+    stream: int
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
 class Silent:
     """A stream's sender has not been heard for `SILENCE_S`; it may come back."""
 
@@ -66,7 +74,7 @@ class Reported:
     report: Report
 
 
-Event: TypeAlias = Opened | Delivered | Silent | Reported
+Event: TypeAlias = Opened | Delivered | Resumed | Silent | Reported
 
 
 _NOTHING = (-1, -1)
@@ -81,6 +89,7 @@ class _Stream:
     window: ReceiveWindow | None = None
     told: tuple[int, int] = _NOTHING
     silent: bool = False
+    ended: bool = False  # its end was delivered
 
 
 @dataclass(slots=True)
@@ -148,11 +157,15 @@ class LinkReceiver:
         state.window = ReceiveWindow(first, window)
         self._tell(stream, state, Kind.ACCEPT)
 
-    def refuse(self, stream: int, reason: str) -> None:
-        """Tell a stream's sender that it will not be heard, and forget it."""
+    def refuse(self, stream: int, reason: str, *, permanent: bool = True) -> None:
+        """Tell a stream's sender that it will not be heard, and forget it.
+
+        permanent: False where another process in the sender's place will be heard.
+        """
         state = self._streams.pop(stream, None)
         if state is not None:
-            self._put(state.peer, Envelope(Kind.REFUSE, stream, state.session), reason.encode())
+            what = Refusal.FOR_GOOD if permanent else Refusal.START_AGAIN
+            self._put(state.peer, Envelope(Kind.REFUSE, stream, state.session, a=what), reason.encode())
 
     def acknowledge(self, stream: int, session: int, seq: int) -> None:
         """Answer for everything of the stream up to `seq`; told to the sender by `flush`."""
@@ -207,21 +220,28 @@ class LinkReceiver:
         known = self._streams.get(got.stream)
         if known is not None and known.peer != peer:
             if got.b < known.began_ns and not known.silent:
-                # Left over from a sender that restarted, read behind the new one's; or one of two senders.
-                self._displace(got.stream, got.session, peer)
+                # Left over from a sender that restarted, read behind the new one's; or one of two senders;
+                # or the successor of a killed one, begun after its machine's clock was set back.  The last
+                # is heard as soon as its predecessor is known to be silent.
+                self._displace(got.stream, got.session, peer, Refusal.ASK_LATER)
                 return None
-            self._displace(got.stream, known.session, known.peer)
+            self._displace(got.stream, known.session, known.peer, Refusal.FOR_GOOD)
         if known is not None and known.session == got.session and known.window is not None:
             # It asks where it stands, or goes on after a restart of its own or of the network.
             known.peer, known.began_ns = peer, got.b
+            resumed = known.ended and not got.a & HAS_END
+            if resumed:
+                known.window.take_back_last()
+                known.ended = False
             self._tell(got.stream, known, Kind.ACCEPT)
-            return None
-        self._streams[got.stream] = _Stream(peer, got.session, bool(got.a), got.b)
-        return Opened(got.stream, got.session, bool(got.a), got.seq)
+            return Resumed(got.stream, got.session) if resumed else None
+        live = bool(got.a & LIVE)
+        self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
+        return Opened(got.stream, got.session, live, got.seq)
 
-    def _displace(self, stream: int, session: int, peer: bytes) -> None:
+    def _displace(self, stream: int, session: int, peer: bytes, what: Refusal) -> None:
         reason = f"stream {stream} is sent by another process now; is the same camera started twice?"
-        self._put(peer, Envelope(Kind.REFUSE, stream, session), reason.encode())
+        self._put(peer, Envelope(Kind.REFUSE, stream, session, a=what), reason.encode())
 
     def _data(self, peer: bytes, got: Envelope, frames: list[Buffer]) -> Event | None:
         state = self._streams.get(got.stream)
@@ -241,6 +261,7 @@ class LinkReceiver:
         except MessageError as error:
             self.refuse(got.stream, f"message {got.seq} is malformed: {error}")
             raise
+        state.ended = isinstance(message, End) and not state.live
         return Delivered(got.stream, got.session, got.seq, message)
 
     def _hear(self, peer: bytes) -> _Peer:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import zmq
 
 from shared import envelope
-from shared.clock import OffsetEstimator, now_ns
+from shared.clock import NEGLIGIBLE_NS, OffsetEstimator, now_ns
 from shared.codec import encode
-from shared.envelope import Envelope, Kind
+from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError, StreamRefusedError
-from shared.messages import Buffer, Message, Report
+from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import SendWindow
 
@@ -33,6 +33,7 @@ class _Stream:
     window: SendWindow[list[Buffer]]
     outbox: int
     opened: bool = False
+    put_off: bool = False  # the receiver has said to ask later, and that has been logged
     asked_at_s: float = 0.0
     told_at_ns: int = 0  # the receiver last said where the stream stands,
     news_at_ns: int = 0  # and that was not known before
@@ -47,6 +48,8 @@ class LinkSender:
     The receiver may be absent at any time: everything unacknowledged is kept and sent when it is back.
 
     Call `poll` whenever `socket` is readable and at least every 100 ms.
+
+    acknowledged: messages, over all streams, that the receiver has answered for since this end was made.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class LinkSender:
         self.socket = open_socket(context, zmq.DEALER, address, bind=False, high_water_mark=256)
         self.clock = OffsetEstimator()
         self.rejected = 0
+        self.acknowledged = 0
         self._began_ns = now_ns()
         self._address = address
         self._name = name
@@ -78,6 +82,19 @@ class LinkSender:
         """
         self._streams[stream] = _Stream(session, live, SendWindow(first), outbox)
         self._ask(stream)
+
+    def reopen(self, stream: int) -> None:
+        """Go on with a recorded stream behind its end, if that was sent: it comes once more, from its start.
+
+        What is unacknowledged is kept; until the receiver has said where it stands, `position` is None.
+        """
+        self._streams[stream].window.take_back_end()
+        self._ask(stream)
+
+    def take_back_end(self, stream: int) -> None:
+        """Reopen a stream if its end was sent."""
+        if self._streams[stream].window.has_end:
+            self.reopen(stream)
 
     def position(self, stream: int) -> int | None:
         """The number the stream's next message will have, or None while the receiver has not said."""
@@ -109,10 +126,12 @@ class LinkSender:
     def send(self, stream: int, message: Message, seq: int | None = None) -> None:
         """Hand over a message; it goes out as soon as the receiver grants it.
 
+        An `End` does not use up its number: `reopen`, here or after a restart, goes on at it.
         Raises LinkError where `seq` leaves a gap.
         """
         state = self._streams[stream]
-        state.window.push(encode(message), None if state.live else seq)
+        end = isinstance(message, End) and not state.live
+        state.window.push(encode(message), None if state.live else seq, end=end)
         self._transmit(stream, state)
         while state.live and state.window.unsent > state.outbox and state.window.drop_oldest_unsent():
             state.dropped += 1
@@ -120,6 +139,11 @@ class LinkSender:
     def report(self, message: Report) -> None:
         """Send a report outside every stream, if the way is free."""
         self._put(Envelope(Kind.REPORT), encode(message))
+
+    def clock_was_set(self) -> None:
+        """Measure anew how far the receiver's clock is from ours, at once: ours was set."""
+        self.clock.reset()
+        self._pinged_at_s = float("-inf")
 
     def poll(self) -> None:
         """Take in what the receiver said, send what may be sent, ask where there is doubt.
@@ -170,21 +194,37 @@ class LinkSender:
         elif got.kind is Kind.ACK:
             if state.opened:
                 state.told_at_ns = now_ns()
+                before = state.window.durable
                 if state.window.acknowledged(got.seq, got.a, got.b):
                     state.news_at_ns = state.told_at_ns
+                self.acknowledged += state.window.durable - before
         else:
             raise MessageError("an envelope that only a sender sends")
 
     def _take_refusal(self, got: Envelope, reason: str) -> None:
         state = self._streams.get(got.stream)
-        if state is not None and state.session == got.session:
-            del self._streams[got.stream]
-            raise StreamRefusedError(got.stream, f"{self._name} at {self._address} refused: {reason}")
+        if state is None or state.session != got.session:
+            return
+        if got.a == Refusal.ASK_LATER:
+            state.opened = False
+            if not state.put_off:
+                log.warning("%s at %s: %s Asking again every second", self._name, self._address, reason)
+            state.put_off = True
+            return
+        del self._streams[got.stream]
+        raise StreamRefusedError(
+            got.stream,
+            f"{self._name} at {self._address} refused: {reason}",
+            permanent=got.a != Refusal.START_AGAIN,
+        )
 
     def _take_pong(self, got: Envelope) -> None:
         if got.a < 0:
             raise MessageError("a clock before 1970")
+        before_ns = self.clock.offset_ns
         self.clock.add(got.seq, got.a, now_ns())
+        if abs(self.clock.offset_ns - before_ns) > NEGLIGIBLE_NS:
+            self._pinged_at_s = float("-inf")  # the receiver hears of it before the next message
         if self._receiver not in (None, got.session):
             log.info("%s restarted: sending again what it had not acknowledged", self._name)
             for number in self._streams:
@@ -193,13 +233,14 @@ class LinkSender:
         self._look_for_losses(pinged_at_ns=got.seq)
 
     def _go_on(self, got: Envelope, state: _Stream) -> None:
-        if got.seq < state.window.durable:
+        if got.seq < state.window.oldest:
             raise LinkError(
                 f"{self._name} at {self._address} wants stream {got.stream} from {got.seq} on, but has "
                 f"answered for everything below {state.window.durable}: start this program again"
             )
         state.window.accepted(got.seq, got.a, got.b)
         state.opened = True
+        state.put_off = False
         state.told_at_ns = state.news_at_ns = now_ns()
 
     def _look_for_losses(self, pinged_at_ns: int) -> None:
@@ -215,8 +256,10 @@ class LinkSender:
         state = self._streams[stream]
         state.opened = False
         state.asked_at_s = self._monotonic_s()
-        first, live = state.window.durable, int(state.live)
-        self._put(Envelope(Kind.OPEN, stream, state.session, seq=first, a=live, b=self._began_ns))
+        flags = LIVE * state.live | HAS_END * state.window.has_end
+        self._put(
+            Envelope(Kind.OPEN, stream, state.session, seq=state.window.oldest, a=flags, b=self._began_ns)
+        )
 
     def _transmit(self, stream: int, state: _Stream) -> None:
         if not state.opened:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from shared.errors import StorageError
+from shared.private_files import make_private_folder
 
 FILE_NAME = "tracker.log"
 MAX_BYTES = 1_000_000
@@ -57,7 +58,7 @@ def configure(
     root.addHandler(console)
     if folder is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             file = SharedFileHandler(folder / FILE_NAME)
         except OSError as error:
             raise StorageError(f"{folder / FILE_NAME} cannot be written: {error.strerror}") from None

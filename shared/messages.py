@@ -188,12 +188,15 @@ class Checkpoint:
     identities: identity -> opaque bytes, only those that changed since the previous checkpoint.
     events: the operator's decisions that `state` and `identities` contain and no earlier checkpoint did; the
         store keeps them in the transaction in which it keeps the checkpoint.
+    ends: the same as `positions` for the ends of recordings that `state` contains.  An end has the number
+        that the next frame has, if there is one after all.
     """
 
     positions: dict[int, tuple[int, int]]
     state: bytes
     identities: dict[int, bytes] = field(default_factory=dict)
     events: tuple[IdentityEvent, ...] = ()
+    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Expected(NamedTuple):

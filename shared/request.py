@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -24,11 +26,13 @@ from shared.sockets import open_socket
 
 MOST_AT_ONCE = 64
 
+_LOOK_FOR_STOP_S = 0.2
+
 _NUMBER = struct.Struct(">Q")
 _INT64_MAX = (1 << 63) - 1
 
 Fields = Mapping[str, Any]
-Handler = Callable[[Fields], "Reply | Fields"]
+Handler = Callable[[Fields], "Reply | Fields | Deferred"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,44 @@ class Reply:
     message: Message | None = None
 
 
-class Requester:
-    """The asking side; used from one thread."""
+class Deferred:
+    """What an operation returns that replies later: call `answer` or `refuse` once, from the same thread."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    def __init__(self) -> None:
+        self._send: Callable[[list[Any]], None] | None = None
+        self._frames: list[Any] | None = None
+
+    def answer(self, fields: Fields) -> None:
+        """Send the reply."""
+        self._reply(_answer_frames(Reply(fields)))
+
+    def refuse(self, reason: str) -> None:
+        """Send an error instead; `reason` is its text."""
+        self._reply(_error_frames(reason))
+
+    def send_with(self, send: Callable[[list[Any]], None]) -> None:
+        """Send the reply with this function, at once if there is one already."""
+        self._send = send
+        if self._frames is not None:
+            send(self._frames)
+
+    def _reply(self, frames: list[Any]) -> None:
+        self._frames = frames
+        if self._send is not None:
+            self._send(frames)
+
+
+class Requester:
+    """The asking side; used from one thread.
+
+    stop: ends a request early that waits, with LinkError.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, stop: threading.Event | None = None
+    ) -> None:
         self._address = address
+        self._stop = stop
         # Immediate: while nobody is there, a request fails instead of waiting to be answered too late.
         self._socket = open_socket(context, zmq.DEALER, address, bind=False, immediate=True)
         self._number = 0
@@ -55,15 +92,24 @@ class Requester:
         """
         return dict(self.ask_for_message(operation, fields, timeout_s).fields)
 
-    def ask_for_message(self, operation: str, fields: Fields | None = None, timeout_s: float = 5.0) -> Reply:
-        """The whole reply; raises as `ask` does."""
+    def ask_for_message(
+        self,
+        operation: str,
+        fields: Fields | None = None,
+        timeout_s: float = 5.0,
+        connect_timeout_s: float = math.inf,
+    ) -> Reply:
+        """The whole reply; raises as `ask` does.
+
+        connect_timeout_s: how long to wait for a connection, where that is less than for the reply.
+        """
         self._number += 1
         number = _NUMBER.pack(self._number)
         header = {"v": PROTOCOL_VERSION, "op": operation, "f": dict(fields or {})}
         deadline = time.monotonic() + timeout_s
         frames: list[bytes] = []
         try:
-            self._await(zmq.POLLOUT, deadline)
+            self._await(zmq.POLLOUT, min(deadline, time.monotonic() + connect_timeout_s))
             self._socket.send_multipart([number, msgpack.packb(header)], zmq.NOBLOCK)
             while len(frames) < 2 or frames[0] != number:  # others answer what was given up earlier
                 self._await(zmq.POLLIN, deadline)
@@ -82,9 +128,14 @@ class Requester:
         return Reply(answer, decode(frames[2:]) if len(frames) > 2 else None)
 
     def _await(self, event: int, deadline: float) -> None:
-        left_ms = math.ceil((deadline - time.monotonic()) * 1000)
-        if left_ms <= 0 or not self._socket.poll(left_ms, event):
-            raise TimeoutError
+        while (left_s := deadline - time.monotonic()) > 0:
+            if self._stop is not None:
+                if self._stop.is_set():
+                    break
+                left_s = min(left_s, _LOOK_FOR_STOP_S)
+            if self._socket.poll(math.ceil(left_s * 1000), event):
+                return
+        raise TimeoutError
 
     def close(self) -> None:
         """Close the socket."""
@@ -116,12 +167,19 @@ class Responder:
                 self.rejected += 1
                 continue
             peer, number, body = frames
-            try:
-                self.socket.send_multipart([peer, number, *self._answer(body)], zmq.NOBLOCK)
-            except zmq.ZMQError:
-                self.rejected += 1  # the asker has gone, or does not read
+            answer = self._answer(body)
+            if isinstance(answer, Deferred):
+                answer.send_with(partial(self._send, peer, number))
+            else:
+                self._send(peer, number, answer)
 
-    def _answer(self, body: bytes) -> list[Any]:
+    def _send(self, peer: bytes, number: bytes, answer: list[Any]) -> None:
+        try:
+            self.socket.send_multipart([peer, number, *answer], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.rejected += 1  # the asker has gone, or does not read
+
+    def _answer(self, body: bytes) -> list[Any] | Deferred:
         try:
             header = unpack_header(body)
             if header.get("v") != PROTOCOL_VERSION:
@@ -133,16 +191,25 @@ class Responder:
                     f"unknown operation {shown(name)}; known: {', '.join(sorted(self._operations))}"
                 )
             result = handler(fields)
+            if isinstance(result, Deferred):
+                return result
+            return _answer_frames(result if isinstance(result, Reply) else Reply(result))
         except TrackingError as error:
             self.rejected += isinstance(error, MessageError)
-            return [msgpack.packb({"v": PROTOCOL_VERSION, "error": str(error)})]
-        reply = result if isinstance(result, Reply) else Reply(result)
-        answer = [msgpack.packb({"v": PROTOCOL_VERSION, "f": dict(reply.fields)})]
-        return answer if reply.message is None else [*answer, *encode(reply.message)]
+            return _error_frames(str(error))
 
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+
+
+def _answer_frames(reply: Reply) -> list[Any]:
+    answer = [msgpack.packb({"v": PROTOCOL_VERSION, "f": dict(reply.fields)})]
+    return answer if reply.message is None else [*answer, *encode(reply.message)]
+
+
+def _error_frames(reason: str) -> list[Any]:
+    return [msgpack.packb({"v": PROTOCOL_VERSION, "error": reason})]
 
 
 def integer(fields: Fields, name: str) -> int:

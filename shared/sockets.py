@@ -55,7 +55,8 @@ def open_socket(
             socket.connect(address)
     except (zmq.ZMQError, OSError) as error:
         socket.close()
-        raise LinkError(_explain(address, bind, error)) from None
+        permanent = error.errno not in _PASSING
+        raise LinkError(_explain(address, bind, error), permanent=permanent) from None
     return socket
 
 
@@ -102,6 +103,10 @@ _REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file: set another address under `endpoints:`",
     errno.ENAMETOOLONG: f"the path of a socket has at most {LONGEST_IPC_PATH} bytes: choose a shorter one",
 }
+
+
+_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.ENODEV)
+"""What ends by itself: a predecessor that has not quite ended, a network that is not up yet."""
 
 
 # pyzmq's flags are enumerations, whose `|` costs as much as a send: plain numbers here.

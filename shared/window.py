@@ -8,6 +8,10 @@ may still lose it) and *limit* (may not be sent yet).  Loss is mended go-back-N:
 the next message in order, a sender that suspects loss goes back to what has arrived (Tanenbaum,
 Computer Networks, sliding windows); acknowledgement in two positions lets work take long without being
 mistaken for loss.
+
+The *end* of a stream has the number behind the last message, and does not use it up: a stream that is opened
+again, with more to send, goes on at that number.  The sender keeps the end when it is durable, and sends it
+again to a receiver that has restarted.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class SendWindow(Generic[T]):
         self.limit = first
         self._sent = first  # everything below is on its way or further
         self._held: deque[T] = deque()  # messages durable .. next - 1
+        self._end: tuple[int, T] | None = None  # its number and itself, also when it is durable
 
     @property
     def next(self) -> int:
@@ -57,8 +62,18 @@ class SendWindow(Generic[T]):
         """Whether something is on its way that has not been reported to have arrived."""
         return self._sent > self.arrived
 
-    def push(self, message: T, seq: int | None = None) -> int:
-        """Hold a message for sending; its number.
+    @property
+    def oldest(self) -> int:
+        """The number of the first message that could be sent again, or would be the next."""
+        return self.durable - int(self._end is not None and self._end[0] < self.durable)
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the end of the stream was pushed."""
+        return self._end is not None
+
+    def push(self, message: T, seq: int | None = None, *, end: bool = False) -> int:
+        """Hold a message for sending; its number.  end: it is the end of the stream, and nothing follows it.
 
         A `seq` below `next` is a message made again after a restart: it is durable or held already, and
         dropped.  Raises LinkError for one above `next`: something before it is missing.
@@ -68,7 +83,21 @@ class SendWindow(Generic[T]):
         if seq is not None and seq > self.next:
             raise LinkError(f"message {seq} pushed where {self.next} is next")
         self._held.append(message)
+        if end:
+            self._end = (self.next - 1, message)
         return self.next - 1
+
+    def take_back_end(self) -> None:
+        """Let the stream go on at the number of its end, if it has one: more messages will follow."""
+        if self._end is None:
+            return
+        number, self._end = self._end[0], None
+        if number < self.durable:
+            self.durable = number
+        else:
+            self._held.pop()
+        self.arrived = min(self.arrived, number)
+        self._sent = min(self._sent, number)
 
     def drop_oldest_unsent(self) -> bool:
         """Give up the oldest message that was never sent, so that a newer one has place."""
@@ -82,6 +111,9 @@ class SendWindow(Generic[T]):
         if durable > self.next:  # it has more than we ever made: this program restarted
             self._held.clear()
             self.durable = durable
+        if durable == self.oldest < self.durable and self._end is not None:  # it has lost the end
+            self.durable = durable
+            self._held.append(self._end[1])
         self._forget_below(durable)
         self.arrived = min(max(arrived, self.durable), self.next)
         self._sent = self.arrived
@@ -146,6 +178,11 @@ class ReceiveWindow:
             return Arrival.GAP
         self.arrived += 1
         return Arrival.NEXT
+
+    def take_back_last(self) -> None:
+        """Forget the last message that arrived: another one comes under its number."""
+        self.arrived -= 1
+        self.durable = min(self.durable, self.arrived)
 
     def acknowledge(self, seq: int) -> None:
         """Answer for everything up to and including `seq`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.data
 Start: TypeAlias = Callable[..., Run]
 
 FRAMES = 60
+AT_ONCE_S = 10.0
 WINDOWS = {1: slice(0, 330), 2: slice(220, 550), 3: slice(438, 768)}
 
 
@@ -129,6 +132,38 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on_to_the_same_end(
     assert frames_on_disk(data) == (dict.fromkeys(WINDOWS, FRAMES), 0)
     with History(data) as history:
         assert history.identities()
+
+
+def test_a_second_ctrl_c_ends_a_run_whose_tracker_does_not_answer_at_once(
+    config: Path, tmp_path: Path, start: Start
+) -> None:
+    run = start(config, tmp_path / "data")
+    assert run.wait_for_frames(1), log_of(run)
+    psutil.Process(run.services()["tracker"]).suspend()
+    run.interrupt()
+    assert run.wait_for_log("Ctrl-C again ends it at once"), log_of(run)
+    run.interrupt()
+    began_s = time.monotonic()
+    outcome = run.finish(60)
+    assert outcome.code == 130
+    assert time.monotonic() - began_s < AT_ONCE_S
+    assert "Traceback" not in log_of(run)
+
+
+def test_a_store_killed_while_a_shell_holds_the_database_goes_on_when_that_is_gone(
+    config: Path, tmp_path: Path, start: Start
+) -> None:
+    run = start(config, tmp_path / "data")
+    assert run.wait_for_frames(1), log_of(run)
+    with closing(sqlite3.connect(run.data / "tracking.db", isolation_level=None, timeout=30)) as shell:
+        shell.execute("BEGIN IMMEDIATE")
+        assert run.kill("store")
+        # Said by a store that began to wait after SQLite's own 5 s; the killed one may have said it too.
+        assert run.wait_for_log("another process holds the database"), log_of(run)
+        shell.execute("ROLLBACK")
+    outcome = run.finish(120)
+    assert outcome.code == 0, log_of(run)
+    assert (outcome.frames, outcome.repeated) == (dict.fromkeys(WINDOWS, FRAMES), 0)
 
 
 def test_a_video_that_cannot_be_read_is_named_before_anything_starts(
@@ -251,6 +286,6 @@ def test_a_second_run_on_the_same_folder_is_refused(config: Path, tmp_path: Path
     )
     detector.resume()
     assert second.returncode == 2
-    assert "in use by another run" in second.stderr
+    assert "in use by tracking-system run" in second.stderr
     run.interrupt()
     run.finish(60)

@@ -80,7 +80,7 @@ def test_a_lost_camera_returns_and_neither_it_nor_a_mute_one_disturbs_the_others
             check=True,
         ).stdout
         run.interrupt()
-        assert run.finish(60).code == 130
+        assert run.finish(60).code == 0
 
     first_back_s = min(at_s for at_s in times_s(run.data, 2) if at_s > left_s + 2)
     assert returned_s < first_back_s < returned_s + BACK_WITHIN_S

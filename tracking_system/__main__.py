@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+
+_LONGEST_SHOWN = 300
+"""Letters of a path in an error."""
 
 COMMANDS = {
     # name: (module in tracking_system.commands, what it does)
@@ -63,7 +67,8 @@ a configuration, cameras.yaml:
     2: {source: "rtsp://user:password@10.0.0.7/stream"}
 
 `tracking-system COMMAND --help` tells more of each.
-Exit codes: 0 fine, 1 something failed on the way, 2 wrong use or configuration, 130 interrupted.
+Exit codes: 0 fine, 1 something failed on the way, 2 wrong use or configuration, 3 (ingest) the source
+cannot be read, 130 interrupted: a recording was cut short. Ctrl-C ends a run of live cameras with 0.
 """
 
 
@@ -92,6 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        path = str(error.filename or "")
+        shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
+        print(f"tracking-system {arguments.command}: {shown}: {error.strerror}", file=sys.stderr)
+        return WRONG_USE
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

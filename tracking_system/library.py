@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,15 @@ from services.tracker.core import TrackerCore
 from services.tracker.person import Stay
 from services.viewer.drawing import annotate
 from services.viewer.trail import TrailMemory
-from shared.config import CameraConfig, Config, Homography, checked_homography
+from shared.config import (
+    MAX_T_NS,
+    CameraConfig,
+    Config,
+    Homography,
+    checked_camera_id,
+    checked_camera_name,
+    checked_homography,
+)
 from shared.errors import ConfigError, SourceError, TrackingError
 from shared.messages import Followed, Frame, FrameStamp, IdentityEvent, LastSeen, Tracks, empty_people
 from tracking_system.journal import Journal
@@ -61,8 +70,8 @@ class MultiCameraTracker:
         self._extractor = extractor or FeatureExtractor(
             *build(self._config), self._config, describers(self._config)
         )
-        self._journal = Journal(Path(data), self._config) if data is not None else None
-        self._core = self._journal.core() if self._journal else TrackerCore(self._config)
+        self._journal = None if data is None else Journal(Path(data), self._config, "a program's tracker")
+        self._core = self._journal.core if self._journal else TrackerCore(self._config)
         self._cameras: dict[int, _Camera] = {}
         self._selecting = False
         self._closed = False
@@ -72,12 +81,13 @@ class MultiCameraTracker:
     def register_camera(self, camera_id: int, name: str = "", homography: Homography | None = None) -> None:
         """Take in a camera, before its first frame.
 
-        camera_id: 1 or more.  homography: row by row; carries pixels to metres on a ground plane that all
+        camera_id: 1 to 2147483647.  name: at most 200 letters.
+        homography: row by row; carries pixels to metres on a ground plane that all
         calibrated cameras share.  Raises ConfigError where one is not, or the camera is registered already.
         """
         with self._lock:
-            if type(camera_id) is not int or camera_id < 1:
-                raise ConfigError(f"a camera's id must be a whole number from 1, not {camera_id!r}")
+            checked_camera_id(camera_id)
+            checked_camera_name(name)
             if camera_id in self._cameras:
                 raise ConfigError(f"camera {camera_id} is registered already")
             if homography is not None:
@@ -170,22 +180,22 @@ class MultiCameraTracker:
 
     def follow(self, identity: int) -> None:
         """Highlight a person from now on; raises TrackingError where there is no such person."""
-        with self._lock:
+        with self._deciding(identity):
             self._decided(self._core.follow(identity, time.time_ns()))
 
     def unfollow(self, identity: int) -> None:
         """Stop highlighting a person; raises TrackingError where there is no such person."""
-        with self._lock:
+        with self._deciding(identity):
             self._decided(self._core.unfollow(identity, time.time_ns()))
 
     def name(self, identity: int, name: str) -> None:
         """Call a person by a name; raises TrackingError where there is no such person."""
-        with self._lock:
+        with self._deciding(identity):
             self._decided(self._core.name(identity, name, time.time_ns()))
 
     def merge(self, identity: int, other: int) -> None:
         """`other` is the same person as `identity`; raises TrackingError where that cannot be."""
-        with self._lock:
+        with self._deciding(identity, other):
             self._decided(self._core.merge(identity, other, time.time_ns()))
 
     def split(self, identity: int, track_ids: Sequence[int]) -> int:
@@ -193,14 +203,14 @@ class MultiCameraTracker:
 
         Raises TrackingError where they are not that person's, or too old.
         """
-        with self._lock:
+        with self._deciding(identity):
             event = self._core.split(identity, track_ids, time.time_ns())
             self._decided(event)
             return event.identity
 
     def forget(self, identity: int) -> None:
         """Erase a person; raises TrackingError where there is no such person."""
-        with self._lock:
+        with self._deciding(identity):
             self._decided(self._core.forget(identity, time.time_ns()))
 
     def explain(self, identity: int) -> list[Stay]:
@@ -218,6 +228,17 @@ class MultiCameraTracker:
         with self._lock:
             return self._core.last_seen(identity)
 
+    @contextmanager
+    def _deciding(self, *identities: int) -> Iterator[None]:
+        """Hold the tracker for a decision about people, of whom it may have to be reminded."""
+        with self._lock:
+            if self._closed:
+                raise TrackingError("this tracker is closed")
+            if self._journal is not None:
+                for identity in identities:
+                    self._journal.recall(identity)
+            yield
+
     def _decided(self, event: IdentityEvent) -> None:
         if self._journal is not None:
             self._journal.event(event)
@@ -230,7 +251,7 @@ class MultiCameraTracker:
             if not self._closed:
                 self._closed = True
                 if self._journal is not None:
-                    self._journal.close(self._core)
+                    self._journal.close()
 
     def __enter__(self) -> MultiCameraTracker:
         return self
@@ -260,6 +281,10 @@ class _Camera:
             raise SourceError(
                 f"camera {self._id}: t_ns must be a whole number of nanoseconds, later than the last frame's "
                 f"{self._last_ns}, not {t_ns!r}"
+            )
+        if t_ns > MAX_T_NS:
+            raise SourceError(
+                f"camera {self._id}: t_ns must be before 2262 (nanoseconds since 1970), not {t_ns}"
             )
         index, self._next_index, self._last_ns = self._next_index, self._next_index + 1, t_ns
         height, width = frame.shape[:2]

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import zmq
 
+from shared import logs
 from shared.config import setting_names
-from shared.config_file import ENVIRONMENT_PREFIX, Setup, dump
+from shared.config_file import ENVIRONMENT_PREFIX, Setup, dump, is_recorded
 from shared.endpoints import Endpoints
-from shared.errors import TrackingError
+from shared.errors import StorageError, TrackingError
 from shared.feed import FeedPublisher
 from shared.logs import console_text
+from shared.private_files import make_private_file
 from shared.request import Requester
 from tracking_system.progress import Progress
-from tracking_system.supervisor import Exit, ProcessTable, Program
+from tracking_system.supervisor import PERMANENT_CODES, Exit, ProcessTable, Program
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ HUBS = ("detector", "tracker", "store")
 _POLL_S = 0.5
 _DRAIN_S = 60.0
 _BROKEN_DRAIN_S = 3.0
+_KILL_S = 5.0
+"""How long a killed process may take to go; one that hangs in the kernel is left behind."""
+
 _TELL_TRACKER_S = 60.0
 _STILL_S = 5.0
 _VIEWER_S = 15.0
@@ -48,7 +53,8 @@ class LocalRun:
 
     A recorded run is over when every camera's frames are on disk; one with a live camera when it is asked
     to end (Ctrl-C, SIGTERM).  A camera that fails for good is taken out and the others go on; so they do
-    without a viewer.  A hub that fails for good ends the run.
+    without a viewer.  A hub that fails for good ends the run.  Asked a second time, the run kills what is
+    left and ends at once, whatever it waits for.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class LocalRun:
         )
         self._failed: dict[str, str] = {}
         self._out: dict[int, str] = {}
+        self._finished: set[str] = set()
         self._interrupts = 0
         self._tellers: list[threading.Thread] = []
 
@@ -75,7 +82,12 @@ class LocalRun:
         return self._failed
 
     def run(self, progress: Progress) -> int:
-        """Start everything, watch over it, end it; FINISHED, FAILED or INTERRUPTED."""
+        """Start everything, watch over it, end it.
+
+        FINISHED: all recordings are on disk, and live cameras ran until the run was asked to end.  FAILED:
+        something failed for good.  INTERRUPTED: the run was asked to end before its recordings were over, or
+        a second time before it had ended cleanly.
+        """
         self._endpoints.prepare()
         with self._signals():
             try:
@@ -137,19 +149,33 @@ class LocalRun:
                 self._drain(self._rest(), _BROKEN_DRAIN_S)
                 return FAILED
             if self._interrupts:
-                log.info("ending the run; Ctrl-C again ends it at once")
-                self._drain([*self._ingests], _DRAIN_S)
                 break
-        for teller in self._tellers:
-            teller.join()
+        self._await_told()
+        if self._interrupts:
+            log.info("ending the run; Ctrl-C again ends it at once")
+            self._drain([*self._ingests], _DRAIN_S)
         if not self._window:
             self._await_recording()
         for name in self._rest():
             self._drain([name], _DRAIN_S)
         progress.update()
-        if self._interrupts:
+        return self._code()
+
+    def _code(self) -> int:
+        recordings = [name for name, c in self._ingests.items() if is_recorded(self._setup.cameras[c])]
+        over = self._finished | set(self._failed)
+        if self._interrupts > 1 or (self._interrupts and not over.issuperset(recordings)):
             return INTERRUPTED
         return FAILED if self._failed else FINISHED
+
+    def _await_told(self) -> None:
+        """Wait until the tracker knows of the cameras that were given up; asked to end, it need not."""
+        while not self._interrupts and any(teller.is_alive() for teller in self._tellers):
+            exit_ = self._table.wait(_POLL_S)
+            if exit_ is not None:
+                self._handle(exit_)
+            if "tracker" in self._failed:
+                return
 
     def _rest(self) -> list[str]:
         return [*HUBS, "viewer"]
@@ -173,17 +199,24 @@ class LocalRun:
     def _drain(self, names: list[str], grace_s: float) -> None:
         """Ask programs to end and wait until they have; kill them after a while or a second Ctrl-C."""
         self._table.terminate(names)
-        deadline_s = time.monotonic() + grace_s
-        killed = False
-        while alive := self._table.alive(names):
-            exit_ = self._table.wait(max(0.0, min(_POLL_S, deadline_s - time.monotonic())))
+        if self._wait_for_end(names, grace_s, until_asked_again=True):
+            return
+        alive = self._table.alive(names)
+        log.warning("killing %s, which did not end when asked to", ", ".join(alive))
+        self._table.kill(alive)
+        self._wait_for_end(names, _KILL_S, until_asked_again=False)
+
+    def _wait_for_end(self, names: list[str], longest_s: float, *, until_asked_again: bool) -> bool:
+        """Wait until all of these have ended; whether they have."""
+        deadline_s = time.monotonic() + longest_s
+        while self._table.alive(names):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or (until_asked_again and self._interrupts > 1):
+                return False
+            exit_ = self._table.wait(min(_POLL_S, left_s))
             if exit_ is not None:
                 self._handle(exit_)
-            elif not killed and (time.monotonic() >= deadline_s or self._interrupts > 1):
-                log.warning("killing %s, which did not end when asked to", ", ".join(alive))
-                self._table.kill(alive)
-                killed = True
-                deadline_s = float("inf")
+        return True
 
     def _handle(self, exit_: Exit) -> None:
         name = exit_.name
@@ -199,6 +232,8 @@ class LocalRun:
                 log.warning("%s %s while the run was ending", name, exit_.how)
                 if name == "viewer" and self._record is not None:
                     self._failed[name] = exit_.how
+        elif name in self._ingests:
+            self._finished.add(name)
         elif name in HUBS:
             self._failed[name] = "ended although nobody asked it to"
         elif name == "viewer" and self._window:
@@ -207,7 +242,19 @@ class LocalRun:
     def _give_up(self, exit_: Exit) -> None:
         reason = console_text(exit_.last_words[-1]) if exit_.last_words else exit_.how
         self._failed[exit_.name] = reason
-        log.error("%s %s and is not started again", exit_.name, exit_.how)
+        if exit_.code in PERMANENT_CODES:
+            log.error("%s %s and is not started again", exit_.name, exit_.how)
+        else:
+            log.error(
+                "%s has ended %d times in a row without getting any further, and is not started again. The "
+                "last time it %s and said: %s. %s tells the cause; when that is mended, the same command "
+                "goes on where this run stops",
+                exit_.name,
+                exit_.fruitless,
+                exit_.how,
+                reason,
+                self._data / logs.FILE_NAME,
+            )
         self._log_last_words(exit_, logging.ERROR)
         camera = self._ingests.get(exit_.name)
         if camera is not None:
@@ -266,11 +313,18 @@ class LocalRun:
 
 
 def write_snapshot(setup: Setup, data: Path) -> Path:
-    """A file of what was checked, for the children, however the user's own is edited while they run."""
+    """A file of what was checked, for the children, however the user's own is edited while they run.
+
+    Raises StorageError where it cannot be written.
+    """
     path = data / "run" / "cameras.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)  # addresses of cameras hold passwords
-    path.write_text(dump(setup), encoding="utf-8")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_file(path)
+        path.chmod(0o600)  # addresses of cameras hold passwords
+        path.write_text(dump(setup), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from None
     return path
 
 

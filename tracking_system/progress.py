@@ -19,18 +19,21 @@ from shared.errors import StorageError
 log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
+_BUSY_S = 0.2
+"""Numbers that cannot be had at once are shown the next time; a run must stay able to end at once."""
 
 
 class Progress:
     """Frames on disk of every camera.
 
     data: the run's folder.  totals: frames of each recorded camera, where known; without any there is
-    nothing to show.
+    nothing to show.  sessions: those of these cameras' recordings; the folder may hold others.
     """
 
-    def __init__(self, data: Path, totals: Mapping[int, int]) -> None:
+    def __init__(self, data: Path, totals: Mapping[int, int], sessions: Mapping[int, int]) -> None:
         self._data = data
         self._totals = dict(totals)
+        self._sessions = sessions
         self._next_line_s = time.monotonic() + _LINE_EVERY_S
         self._redirect = contextlib.ExitStack()
         self._bar: tqdm[Any] | None = None
@@ -57,9 +60,9 @@ class Progress:
         done = dict.fromkeys(self._totals, 0)
         # Until the store has made the database, nothing is on disk.  It is not kept open: the store, the
         # last to leave, then tidies its files up.
-        with contextlib.suppress(StorageError), History(self._data) as history:
-            rows = history.select("SELECT camera, sum(frames) FROM sessions GROUP BY camera")
-            done |= {camera: frames for camera, frames in rows if camera in done}
+        with contextlib.suppress(StorageError), History(self._data, busy_timeout_s=_BUSY_S) as history:
+            rows = history.select("SELECT camera, session, frames FROM sessions")
+            done |= {camera: frames for camera, session, frames in rows if self._is_shown(camera, session)}
         return done
 
     def close(self) -> None:
@@ -78,6 +81,9 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _is_shown(self, camera: int, session: int) -> bool:
+        return camera in self._totals and self._sessions.get(camera) == session
 
     def _text(self, done: Mapping[int, int]) -> str:
         return ", ".join(f"camera {c} {done[c]}/{total}" for c, total in self._totals.items())

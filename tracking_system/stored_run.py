@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.ingest.jpeg import JpegEncoder
-from services.ingest.service import recorded_session
+from services.ingest.recording import recorded_session
 from services.ingest.source import kind_of
 from services.ingest.stream import VideoStream
 from services.store.history import History

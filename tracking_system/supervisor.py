@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shared.progress_signal import VARIABLE as PROGRESS_VARIABLE
+
 PERMANENT_CODES = (2, 3)
 """Exit codes by which a program says itself that trying again is of no use."""
 
@@ -38,21 +40,25 @@ class Program:
 class RestartPolicy:
     """How long to pause before a crashed program is started again, and when to give up.
 
-    first_s, longest_s: the pause, doubling from the first to the longest.
-    quick_s: a program that ran longer than this begins anew with the first pause.
-    most_quick: crashes in a row, each within `quick_s` of its start, after which it is given up.
+    What counts is whether a program gets anywhere, not how long it lives: one that loads its networks for a
+    minute and then dies of the first frame, each time, is as hopeless as one that dies at once.
+
+    first_s, longest_s: the pause, doubling with each fruitless life from the first to the longest.
+    most_fruitless: crashes in a row without any progress between them, after which it is given up.
+    steady_s: a program that lived longer than this counts as one that made progress; it may have had nothing
+        to do.
     """
 
     first_s: float = 0.5
     longest_s: float = 10.0
-    quick_s: float = 5.0
-    most_quick: int = 6
+    most_fruitless: int = 6
+    steady_s: float = 600.0
 
-    def pause_s(self, quick_crashes: int) -> float | None:
-        """Seconds to wait after this many quick crashes in a row; None: give up."""
-        if quick_crashes >= self.most_quick:
+    def pause_s(self, fruitless: int) -> float | None:
+        """Seconds to wait after this many crashes in a row without progress; None: give up."""
+        if fruitless >= self.most_fruitless:
             return None
-        return min(self.first_s * 2.0 ** max(0, quick_crashes - 1), self.longest_s)
+        return min(self.first_s * 2.0 ** max(0, fruitless - 1), self.longest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Exit:
     """A program that ended.
 
     code: exit code, negative for a signal.  pause_s: until the restart, for "restarting".
+    fruitless: crashes in a row, this one included, without progress between them.
     last_words: the newest lines it wrote to stderr.
     """
 
@@ -69,6 +76,7 @@ class Exit:
     lived_s: float
     verdict: Verdict
     pause_s: float = 0.0
+    fruitless: int = 0
     last_words: tuple[str, ...] = ()
 
     @property
@@ -86,8 +94,10 @@ class _Entry:
     process: subprocess.Popen[str] | None = None
     started_s: float = 0.0
     restart_at_s: float | None = None
-    quick_crashes: int = 0
+    fruitless: int = 0
     stopping: bool = False
+    progress_fd: int = -1
+    reaping: threading.Lock = field(default_factory=threading.Lock)
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_WORDS))
 
 
@@ -172,17 +182,15 @@ class ProcessTable:
     def _spawn(self, entry: _Entry) -> None:
         entry.last_words.clear()
         entry.started_s = time.monotonic()
-        process = subprocess.Popen(
-            entry.program.command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=None if self._environment is None else dict(self._environment),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-        entry.process = process
+        entry.progress_fd, child_fd = os.pipe()
+        os.set_blocking(entry.progress_fd, False)
+        try:
+            process = entry.process = self._launch(entry.program, child_fd)
+        except OSError:
+            os.close(entry.progress_fd)
+            raise
+        finally:
+            os.close(child_fd)
         reader = threading.Thread(
             target=self._read, args=(entry, process), name=f"{entry.program.name}-stderr", daemon=True
         )
@@ -192,6 +200,20 @@ class ProcessTable:
         ).start()
         self._on_start(entry.program.name, process.pid)
 
+    def _launch(self, program: Program, progress_fd: int) -> subprocess.Popen[str]:
+        environment = dict(os.environ if self._environment is None else self._environment)
+        return subprocess.Popen(
+            program.command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**environment, PROGRESS_VARIABLE: str(progress_fd)},
+            pass_fds=(progress_fd,),
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+
     def _read(self, entry: _Entry, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         with process.stderr:
@@ -200,15 +222,19 @@ class ProcessTable:
                 self._on_line(entry.program.name, line.rstrip())
 
     def _await(self, entry: _Entry, process: subprocess.Popen[str], reader: threading.Thread) -> None:
-        code = process.wait()
+        # Not reaped yet: until then its number cannot become another process's, and may be signalled.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         # A grandchild may hold stderr open, so the end of the lines is not waited for long.
         reader.join(1.0)
+        with entry.reaping:
+            code = process.wait()
         self._exits.put((entry.program.name, process, code))
 
     def _exited(self, name: str, process: subprocess.Popen[str], code: int) -> Exit:
         entry = self._entries[name]
         lived_s = time.monotonic() - entry.started_s
         entry.process = None
+        progressed = _said_progress(entry) or lived_s >= self._policy.steady_s
         pause_s: float | None = 0.0
         verdict: Verdict
         if entry.stopping:
@@ -216,12 +242,21 @@ class ProcessTable:
         elif code == 0:
             verdict = "finished"
         else:
-            entry.quick_crashes = entry.quick_crashes + 1 if lived_s < self._policy.quick_s else 1
-            pause_s = None if code in PERMANENT_CODES else self._policy.pause_s(entry.quick_crashes)
+            entry.fruitless = 1 if progressed else entry.fruitless + 1
+            pause_s = None if code in PERMANENT_CODES else self._policy.pause_s(entry.fruitless)
             verdict = "given up" if pause_s is None else "restarting"
             if pause_s is not None:
                 entry.restart_at_s = time.monotonic() + pause_s
-        return Exit(name, process.pid, code, lived_s, verdict, pause_s or 0.0, tuple(entry.last_words))
+        return Exit(
+            name,
+            process.pid,
+            code,
+            lived_s,
+            verdict,
+            pause_s or 0.0,
+            entry.fruitless,
+            tuple(entry.last_words),
+        )
 
     def _signal(self, names: Iterable[str], number: signal.Signals) -> None:
         for name in names:
@@ -230,10 +265,22 @@ class ProcessTable:
                 continue
             entry.stopping = True
             entry.restart_at_s = None
-            if entry.process is None:
-                continue
-            with contextlib.suppress(ProcessLookupError):
-                if number is signal.SIGKILL:
-                    os.killpg(entry.process.pid, number)
-                else:
-                    entry.process.send_signal(number)
+            with entry.reaping:
+                process = entry.process
+                if process is None or process.returncode is not None:
+                    continue
+                with contextlib.suppress(ProcessLookupError):
+                    if number is signal.SIGKILL:
+                        os.killpg(process.pid, number)
+                    else:
+                        os.kill(process.pid, number)
+
+
+def _said_progress(entry: _Entry) -> bool:
+    """Whether the process that has just ended gave the sign of `shared.progress_signal`."""
+    try:
+        return bool(os.read(entry.progress_fd, 1))
+    except BlockingIOError:  # a grandchild holds the other end open
+        return False
+    finally:
+        os.close(entry.progress_fd)

@@ -26,9 +26,9 @@ from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
 from shared.errors import MessageError
 from shared.feed import FeedRelay
-from shared.health import Health, described
+from shared.health import Health, described, dropped_reading
 from shared.hop import GOODBYE_S, WAIT_S, Begun, Hop, serve
-from shared.link_receiver import Delivered
+from shared.link_receiver import Delivered, Resumed
 from shared.messages import End, Frame, Message, People, empty_people
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ class DetectorService:
                 self._take(event)
             elif isinstance(event, Begun):
                 self._passages[event.stream] = deque()
+            elif isinstance(event, Resumed):
+                self._take_back_end(event.stream)
             else:
                 log.warning("camera %d is silent", event.stream)
         for camera in self._hop.poll():
@@ -165,6 +167,12 @@ class DetectorService:
             self._hop.refuse(camera, f"{type(message).__name__} is not for a detector")
             return
         self._passages[camera].append(passage)
+
+    def _take_back_end(self, camera: int) -> None:
+        """Drop the end of a stream that goes on, if it has not been passed on yet."""
+        passages = self._passages[camera]
+        if passages and isinstance(passages[-1].message, End):
+            passages.pop()
 
     def _start_batches(self) -> None:
         while self._may_start():
@@ -208,6 +216,8 @@ class DetectorService:
                 self._hop.acknowledge(camera, self._hop.outgoing.durable(camera) - 1)
 
     def _send(self, camera: int, seq: int, message: Message) -> None:
+        if isinstance(message, End):
+            self._tell_health()  # ahead of the end: the last counts are stored with it
         if isinstance(message, People) and self._hop.streams[camera].live:
             message = replace(message, clock_offset_ns=self._hop.incoming.clock_offset_ns(camera))
         try:
@@ -220,12 +230,24 @@ class DetectorService:
             self._hop.outgoing.send(camera, empty_people(message.stamp), seq)
 
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._hop.outgoing.acknowledged:
+            self._health.made_progress()
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _dropped(self) -> dict[str, float]:
+        """Frames of each live camera that newer ones replaced, or that waited too long for the tracker."""
+        live = [camera for camera, state in self._hop.streams.items() if state.live]
+        replaced = self._batcher.dropped
+        counts = {camera: replaced[camera] + self._hop.outgoing.dropped(camera) for camera in live}
+        return {dropped_reading(camera): float(count) for camera, count in counts.items() if count}
+
+    def _tell_health(self) -> None:
         counters = {
             **self._extractor.readings(),
             **self._worker.readings(),
             "replaced": float(sum(self._batcher.dropped.values())),
+            **self._dropped(),
             "waiting": float(len(self._batcher)),
             "unsendable_frames": float(self._failed),
             "rejected": float(self._hop.incoming.rejected + self._hop.refused),

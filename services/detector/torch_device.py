@@ -27,10 +27,11 @@ except ImportError as error:
 
 log = logging.getLogger(__name__)
 
-WARM_UPS = 2
-"""Runs before a graph is recorded, in which cuDNN chooses its algorithms."""
+ALONE = threading.Lock()
+"""Held by the thread that records a graph, that lets cuDNN try its algorithms, or that empties torch's cache.
 
-_RECORDING = threading.Lock()
+The last two wait for the whole device, and such a wait breaks what another thread is recording.
+"""
 
 
 def has_gpu() -> bool:
@@ -83,10 +84,25 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def device_lost(error: BaseException) -> bool:
-    """Whether this error says that the GPU itself failed; nothing on it can be used afterwards."""
+    """Whether this error says that the GPU itself failed; nothing on it can be used afterwards.
+
+    A call that is refused because a graph is being recorded fails alone: the device works on.
+    """
     told = str(error)
     named = any(each in told for each in ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "CUDNN_STATUS"))
-    return isinstance(error, RuntimeError) and named
+    return isinstance(error, RuntimeError) and named and "captur" not in told.lower()
+
+
+def give_memory_back(device: torch.device) -> None:
+    """Let torch return the memory of this device that nothing uses any more."""
+    if device.type != "cuda":
+        return
+    with ALONE:
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            # After a recording that broke off torch refuses this for good; the memory stays usable.
+            log.debug("torch's cache is not emptied: %s", str(error).splitlines()[0])
 
 
 class Lane:
@@ -119,6 +135,11 @@ class Lane:
         """The point that this lane's work has come to; None on a CPU."""
         return None if self._stream is None else self._stream.record_event()
 
+    def follow(self) -> None:
+        """Let this lane's further work begin behind what this thread has put elsewhere so far."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+
     def wait(self, mark: Any) -> None:
         """Let this lane's further work begin behind that point of another lane; nobody waits here."""
         if self._stream is not None and mark is not None:
@@ -143,25 +164,21 @@ class GraphRecorder:
     def __call__(self, function: Callable[[Any], Any], example: Any) -> Callable[[Any], Any]:
         """The function's work as one graph, for inputs of the example's shape and type.
 
-        function: one tensor in, one out, with no wait for the device inside.  What the returned function
-        returns is overwritten by the next call of any graph of this recorder's.  Raises RuntimeError where
-        something cannot be recorded.
+        function: one tensor in, one out, with no wait for the device inside.  It has been called in this
+        thread and lane with such an input, so that its algorithms are chosen.  Called with a lane entered,
+        in which the graph is recorded: a stream that other threads use would bring their work into it.
+        What the returned function returns is overwritten by the next call of any graph of this recorder's.
+        Raises RuntimeError where something cannot be recorded.
         """
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         given = example.clone()
         stream = torch.cuda.current_stream(given.device)
-        aside = torch.cuda.Stream(given.device)
-        aside.wait_stream(stream)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                function(given)
-        stream.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Other threads use the same GPU meanwhile, and may; but only one records.
+        # Other threads use the same GPU meanwhile, and may; but what waits for all of it may not.
         with (
-            _RECORDING,
-            torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"),
+            ALONE,
+            torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"),
         ):
             answer = function(given)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
-from services.detector.torch_device import GraphRecorder
+from services.detector.torch_device import ALONE, GraphRecorder
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ class Graphs:
         if (graph := self._graphs.get(shape)) is not None:
             self._counts["graph_batches"] += 1
             return graph(batch).clone()
-        answer = self._function(batch)
+        # With the first batch of a shape cuDNN tries its algorithms.
+        with nullcontext() if self._seen[shape] else ALONE:
+            answer = self._function(batch)
         self._seen[shape] += 1
         if self.enabled and self._seen[shape] >= SEEN_BEFORE and len(self._graphs) < MOST_GRAPHS:
             self._record(shape, batch, answer)

@@ -298,7 +298,8 @@ class TorchDecoder:
             return False
         noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
         _, jpeg = cv2.imencode(".jpg", cv2.resize(noise, PROBE_SIZE))
-        expected = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR_RGB), np.float32)
+        # Decoded as BGR and turned round: OpenCV reads RGB by itself only since 4.11.
+        expected = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.float32)[..., ::-1]
         try:
             with torch.inference_mode():
                 (there,) = decode_jpeg(

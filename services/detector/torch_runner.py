@@ -14,6 +14,7 @@ from services.detector.torch_device import (
     chosen_device,
     chosen_precision,
     device_lost,
+    give_memory_back,
     out_of_memory,
     tune,
 )
@@ -115,8 +116,7 @@ class Runner:
             return self._move(None)
         # What was made for larger batches, graphs above all, is let go.
         self.generation += 1
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_memory_back(self.device)
         return True
 
     def _move(self, error: BaseException | None) -> bool:
@@ -143,6 +143,7 @@ class Runner:
         half = self.precision != torch.float32
         self.half: Any = rounded(self.exact, self.precision) if half else None
         self.lane = Lane(self.device)
+        self.lane.follow()
         self.generation += 1
         log.info("%s runs on %s in %s", self.name, self.device, str(self.precision).removeprefix("torch."))
 

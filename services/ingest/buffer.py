@@ -18,12 +18,15 @@ class CapturedFrame:
         could not be decoded.
     t_ns: capture time, UTC nanoseconds.
     image: (height, width, 3) uint8 BGR, valid until `release`.
+    clock_session: of a live source, how many times the clock had been set when it was taken; times strictly
+        increase as long as it is the same.
     """
 
     index: int
     t_ns: int
     image: Image
     pool: FramePool | None = field(default=None, repr=False)
+    clock_session: int = 0
 
     def release(self) -> None:
         """Give the picture's memory back for the next one; `image` must not be used afterwards."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,8 +15,9 @@ import psutil
 
 from services.ingest.pacing import Timeline
 from services.ingest.pool import FramePool, Image
-from services.ingest.source import Recording, Source, redacted
+from services.ingest.source import Recording, Source
 from shared.errors import SourceError
+from shared.redaction import redacted
 
 OPEN_TIMEOUT_S = 10.0
 """Longest that opening a network camera may take: its first whole picture may come after some seconds."""
@@ -180,10 +182,8 @@ class NetworkSource(_CaptureSource):
         # psutil 6 renamed it.
         listed = getattr(process, "net_connections", None) or process.connections
         for each in listed(kind="tcp"):
-            if each.fd < 0 or not each.raddr or (each.raddr[0], each.raddr[1]) not in self._peers:
-                continue
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(each.fd)) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
+            if each.fd >= 0 and each.raddr and tuple(each.raddr)[:2] in self._peers:
+                _shut(each.fd, local=tuple(each.laddr)[:2], remote=tuple(each.raddr)[:2])
 
 
 class WebcamSource(_CaptureSource):
@@ -200,16 +200,45 @@ class WebcamSource(_CaptureSource):
             raise SourceError(f"webcam {self._number} cannot be opened; is it connected, and free?")
 
 
+def _shut(fd: int, *, local: tuple[str, int], remote: tuple[str, int]) -> None:
+    """Shut the TCP connection between these two addresses, if the descriptor still is that one.
+
+    Since it was listed, another thread may have closed it and its number may have been given to something
+    else.  The copy that is looked at stays what it is, whatever happens to the number.
+    """
+    with contextlib.suppress(OSError):
+        copy = os.dup(fd)
+        try:
+            connection = socket.socket(fileno=copy)
+        except OSError:  # no socket any more
+            os.close(copy)
+            return
+        with connection:
+            ends = connection.getsockname()[:2], connection.getpeername()[:2]
+            if ends == (local, remote):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 def _place(address: str) -> tuple[str, int] | None:
     """Host and TCP port of a network address; None where only FFmpeg can tell."""
     parts = urlsplit(address)
     try:
         port = parts.port or _PORTS.get(parts.scheme.lower())
     except ValueError:
-        raise SourceError(f"{redacted(address)} has an impossible port number") from None
+        raise SourceError(
+            f"{redacted(address)} has an impossible port number; in a user or password / ? # @ : must be "
+            "written as %2F %3F %23 %40 %3A"
+        ) from None
     if not parts.hostname or port is None or parts.scheme.lower() not in _PORTS:
         return None
     return parts.hostname, port
+
+
+def _shown(address: str, place: str) -> str:
+    """The place for an error; where it may be a part of the password, the address without that."""
+    rest = address.partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    return redacted(address) if "@" in rest[len(authority) :] else place
 
 
 def _resolved(address: str) -> frozenset[tuple[str, int]]:
@@ -220,7 +249,8 @@ def _resolved(address: str) -> frozenset[tuple[str, int]]:
     try:
         found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise SourceError(f"the name {place[0]} is not known; check the address and the network") from None
+        name = _shown(address, place[0])
+        raise SourceError(f"the name {name} is not known; check the address and the network") from None
     return frozenset((str(each[4][0]), place[1]) for each in found)
 
 
@@ -229,7 +259,7 @@ def _knock(address: str) -> None:
     place = _place(address)
     if place is None:
         return
-    name = f"{place[0]} port {place[1]}"
+    name = _shown(address, f"{place[0]} port {place[1]}")
     try:
         socket.create_connection(place, _KNOCK_TIMEOUT_S).close()
     except TimeoutError:

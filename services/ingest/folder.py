@@ -32,18 +32,19 @@ class FolderSource(Recording):
     def open(self) -> None:
         """List the pictures; raises SourceError where there is none, or none that can be decoded."""
         try:
-            names = [each for each in self._folder.iterdir() if each.suffix.lower() in _SUFFIXES]
+            self._pictures = pictures_of(self._folder)
         except OSError as error:
             raise SourceError(f"folder {self._folder} cannot be read: {error.strerror}") from None
-        if not names:
+        if not self._pictures:
             raise SourceError(
                 f"folder {self._folder} holds no pictures "
                 f"({', '.join(sorted(_SUFFIXES))}); give the folder they lie in"
             )
-        self._pictures = sorted(names, key=_natural)
         self._index = -1
         if all(_decode(each) is None for each in self._pictures):
-            raise SourceError(f"folder {self._folder}: none of its {len(names)} pictures can be decoded")
+            raise SourceError(
+                f"folder {self._folder}: none of its {len(self._pictures)} pictures can be decoded"
+            )
 
     def grab(self) -> bool:
         """Go to the next picture."""
@@ -69,6 +70,11 @@ class FolderSource(Recording):
     def missing(self) -> int:
         """Always 0: every picture that was listed was tried."""
         return 0
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder in their order; raises OSError where it cannot be read."""
+    return sorted((each for each in folder.iterdir() if each.suffix.lower() in _SUFFIXES), key=_natural)
 
 
 def _natural(path: Path) -> tuple[tuple[int, int | str], ...]:

@@ -11,6 +11,7 @@ import cv2
 
 from services.ingest.buffer import CapturedFrame, FrameBuffer
 from services.ingest.capture import OPEN_TIMEOUT_S
+from services.ingest.capture_clock import CaptureClock
 from services.ingest.clock import Clock
 from services.ingest.pacing import Backoff, RateLimit
 from services.ingest.pool import FramePool
@@ -116,6 +117,7 @@ class LiveCapture:
         self._pool = pool
         self._stats = stats
         self._clock = clock
+        self._capture_clock = CaptureClock(title, clock)
         self._limit = RateLimit(target_fps)
         self._watchdog_s = watchdog_s
         self._meter = RateMeter()
@@ -158,7 +160,8 @@ class LiveCapture:
                 if self.hung and len(self._hung) >= _MOST_HUNG:
                     error = SourceError(
                         f"{self._title}: {_MOST_HUNG} connections hang and cannot be ended; "
-                        "restart this camera's process"
+                        "restart this camera's process",
+                        permanent=False,
                     )
                     return
                 pause_s = backoff.pause_s()
@@ -194,10 +197,14 @@ class LiveCapture:
 
     def _deliver(self, connection: _Connection) -> bool:
         """Take over the frame that the connection has grabbed; False where it is disowned."""
-        utc_ns, now_s = self._clock.utc_ns(), self._clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         if not self._limit.admits(now_s):
             self._stats.capped += 1
             return not connection.disowned
+        with self._delivering:
+            if connection.disowned:
+                return False
+            t_ns, clock_session = self._capture_clock.now_ns(), self._capture_clock.session
         image = connection.source.retrieve(self._pool)
         with self._delivering:
             if connection.disowned:
@@ -208,13 +215,12 @@ class LiveCapture:
             if not connection.streaming:
                 connection.streaming = True
                 self._note_streaming(now_s, f"{image.shape[1]}x{image.shape[0]}")
-            # The machine's clock may be set back; a camera's frames stay in order.
-            t_ns = max(utc_ns, self._stats.last_frame_ns + 1)
             self._stats.frames += 1
             self._stats.fps = self._meter.add(now_s)
             self._stats.last_frame_ns = t_ns
+            self._stats.clock_steps = clock_session
             self._index += 1
-            return self._buffer.put(CapturedFrame(self._index - 1, t_ns, image, self._pool))
+            return self._buffer.put(CapturedFrame(self._index - 1, t_ns, image, self._pool, clock_session))
 
     def _note_streaming(self, now_s: float, size: str) -> None:
         if self._lost_s is None:

@@ -8,6 +8,7 @@ import threading
 import cv2
 
 from services.ingest.buffer import CapturedFrame, FrameBuffer
+from services.ingest.capture_clock import CaptureClock
 from services.ingest.clock import Clock
 from services.ingest.pacing import RateLimit
 from services.ingest.pool import FramePool
@@ -43,6 +44,7 @@ class Playback:
         self._pool = pool
         self._stats = stats
         self._clock = clock
+        self._capture_clock = CaptureClock(title, clock)
         self._start_ns = start_ns
         self._real_time = real_time
         self._stopping = threading.Event()
@@ -83,14 +85,16 @@ class Playback:
                 if not self._real_time.admits(due_s):
                     self._stats.capped += 1
                     continue
-                t_ns = max(self._clock.utc_ns(), self._stats.last_frame_ns + 1)
+                t_ns = self._capture_clock.now_ns()
+                self._stats.clock_steps = self._capture_clock.session
                 self._stats.fps = meter.add(due_s)
             image = self._source.retrieve(self._pool)
             if image is None:
                 self._stats.corrupt += 1
                 log.warning("%s: frame %d cannot be decoded, passed over", self._title, index)
                 continue
-            if not self._buffer.put(CapturedFrame(index, t_ns, image, self._pool)):
+            session = self._capture_clock.session
+            if not self._buffer.put(CapturedFrame(index, t_ns, image, self._pool, session)):
                 return
             self._stats.frames += 1
             self._stats.last_frame_ns = t_ns

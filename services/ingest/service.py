@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import cv2
 import zmq
 
 from services.ingest.jpeg import JpegEncoder
 from services.ingest.motion import MotionEstimator
+from services.ingest.recording import recorded_session
 from services.ingest.stream import CapturedFrame, VideoStream
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
@@ -27,6 +27,9 @@ from shared.messages import End, Frame, FrameStamp
 log = logging.getLogger(__name__)
 
 OK = 0
+START_AGAIN = 1
+"""Exit code: something failed that another process in this one's place may not meet."""
+
 SOURCE_FAILED = 3
 """Exit code: the source cannot be read; the others have been told, starting again will not help."""
 
@@ -38,21 +41,35 @@ class IngestService:
     """One camera from capture to the last acknowledgement.
 
     A recorded source has the same session and numbers whenever it is sent, so that after any restart it
-    goes on behind the last frame that is safe; it is over when its end is on the store's disk.
+    goes on behind the last frame that is safe; it is over when its end is on the store's disk.  A live
+    source begins a new session when this process starts, and when the machine's clock was set.
+
+    start_ns: capture time of a recording's first frame where the configuration says none, UTC nanoseconds.
+    stream: what to read instead of the configured source.
     """
 
-    def __init__(self, camera: CameraConfig, config: Config, endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        camera: CameraConfig,
+        config: Config,
+        endpoints: Endpoints,
+        *,
+        start_ns: int = 0,
+        stream: VideoStream | None = None,
+    ) -> None:
         self._camera = camera
         self._config = config
-        self._stream = VideoStream(camera, config)
+        start_ns = start_ns if camera.start_ns is None else camera.start_ns
+        self._stream = stream or VideoStream(replace(camera, start_ns=start_ns), config)
         self._live = self._stream.live
         self._session = now_ns() if self._live else recorded_session(camera)
+        self._clock_session = 0
         self._motion = MotionEstimator()
         self._jpeg = JpegEncoder(config.jpeg_quality)
         self._health = Health("ingest", camera.id, every_s=config.report_every_s)
         self._sent = 0
         self._unsent = 0
-        self._last = FrameStamp(camera.id, self._session, 0, camera.start_ns or 0, 0, 0)
+        self._last = FrameStamp(camera.id, self._session, 0, start_ns, 0, 0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._link = LinkSender(self._context, endpoints.frames, name="the detector")
         self._view = FeedPublisher(self._context, endpoints.view_in, bind=False)
@@ -71,7 +88,8 @@ class IngestService:
                 reason, detail = ("stopped", "") if stop.is_set() else ("finished", "")
             except SourceError as error:
                 log.error("%s", error)
-                reason, detail, code = "failed", str(error), SOURCE_FAILED
+                reason, detail = "failed", str(error)
+                code = SOURCE_FAILED if error.permanent else START_AGAIN
             if reason != "stopped" or self._live:
                 self._finish(End(self._last, reason, detail, self._sent), stop)
             return code
@@ -116,6 +134,9 @@ class IngestService:
                     captured.release()
 
     def _handle(self, captured: CapturedFrame, *, skipped: bool, safe: bool) -> None:
+        if captured.clock_session != self._clock_session:
+            self._clock_session = captured.clock_session
+            self._begin_session()
         height, width = captured.image.shape[:2]
         stamp = FrameStamp(self._camera.id, self._session, captured.index, captured.t_ns, width, height)
         self._last = stamp
@@ -141,14 +162,25 @@ class IngestService:
         if watched:
             self._view.publish(self._camera.id, frame)
 
+    def _begin_session(self) -> None:
+        """The machine's clock was set: what comes now is a new session, whose times may be any."""
+        session = now_ns()
+        self._session = session if session != self._session else session + 1
+        self._link.clock_was_set()
+        self._link.open(self._camera.id, self._session, live=True, outbox=1)
+
     def _finish(self, end: End, stop: threading.Event) -> None:
-        """Send the end and stay until it is safe; when asked to stop, only for a moment."""
+        """Send the end and stay until it is safe; when asked to stop, only for a moment.
+
+        It does not use up its number: whoever sends more of this recording later goes on there.
+        """
         number = self._link.position(self._camera.id)
         while number is None and not stop.is_set():
             self._wait()
             number = self._link.position(self._camera.id)
         if number is None:
             return
+        self._tell_health()  # ahead of the end: the last counts are stored with it
         self._link.send(self._camera.id, end, number)
         deadline_s: float | None = None
         while self._link.durable(self._camera.id) <= number:
@@ -166,8 +198,12 @@ class IngestService:
         self._link.socket.poll(int(_WAIT_S * 1000))
 
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._link.acknowledged:
+            self._health.made_progress()
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _tell_health(self) -> None:
         stats = asdict(self._stream.stats)
         state = str(stats.pop("state"))
         counters = {
@@ -181,14 +217,18 @@ class IngestService:
         self._link.report(report)
 
 
-def recorded_session(camera: CameraConfig) -> int:
-    """The session of a recorded source: the same whenever the same recording is sent, 63 bits."""
-    text = f"{camera.source}\n{camera.start_ns}\n{camera.fps}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+def run(
+    camera: CameraConfig,
+    config: Config,
+    endpoints: Endpoints,
+    stop: threading.Event,
+    *,
+    start_ns: int,
+) -> int:
+    """Run one camera's ingest until it is over; the process's exit code.
 
-
-def run(camera: CameraConfig, config: Config, endpoints: Endpoints, stop: threading.Event) -> int:
-    """Run one camera's ingest until it is over; the process's exit code."""
+    start_ns: capture time of a recording's first frame where the configuration says none.
+    """
     # Other cameras' processes share the cores: threads would only wait for one another.
     cv2.setNumThreads(1)
-    return IngestService(camera, config, endpoints).run(stop)
+    return IngestService(camera, config, endpoints, start_ns=start_ns).run(stop)

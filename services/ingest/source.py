@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -10,10 +11,14 @@ from typing import Literal, TypeAlias
 from services.ingest.pool import FramePool, Image
 from shared.config import CameraConfig
 from shared.errors import SourceError
+from shared.redaction import redacted_path
 
 SourceKind: TypeAlias = Literal["file", "folder", "network", "webcam"]
 
 _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+
+_LONGEST_SHOWN = 300
+"""Letters of a path in an error."""
 
 
 class Source(ABC):
@@ -68,13 +73,17 @@ def kind_of(camera: CameraConfig) -> SourceKind:
     if _ADDRESS.match(source) and not source.lower().startswith("file://"):
         return "network"
     path = local_path(source)
-    if path.is_dir():
-        return "folder"
-    if path.exists():
-        return "file"
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        reason = "does not exist"
+    except (OSError, ValueError) as error:  # too long, not allowed, with a zero byte
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    else:
+        return "folder" if stat.S_ISDIR(mode) else "file"
     raise SourceError(
-        f"{path} does not exist; `source:` takes a video file, a folder of pictures, an address "
-        "such as rtsp://host/path, or the number of a webcam"
+        f"{_shortened(redacted_path(str(path)))} {reason}; `source:` takes a video file, a folder of "
+        "pictures, an address such as rtsp://host/path, or the number of a webcam"
     )
 
 
@@ -92,6 +101,5 @@ def local_path(source: str) -> Path:
     return Path(re.sub(r"^file://", "", source, flags=re.IGNORECASE)).expanduser()
 
 
-def redacted(source: str) -> str:
-    """The source without the password it may hold, for logs and errors."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", source)
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -19,6 +19,7 @@ class StreamStats:
         were taken (live only).  capped: not even decoded, because they came faster than `target_fps`.
     corrupt: could not be decoded, or were promised by the file and are missing.
     reconnects: times that a lost camera was found again.
+    clock_steps: how many times the machine's clock was set while frames came (live only).
     fps: frames a second, of a recording its nominal rate, else measured over the last frames.
     last_frame_ns: `t_ns` of the newest frame, 0 before the first.
     pool_hit_rate: share of the pictures that were decoded into memory used before, 0-1.
@@ -30,6 +31,7 @@ class StreamStats:
     capped: int = 0
     corrupt: int = 0
     reconnects: int = 0
+    clock_steps: int = 0
     fps: float = 0.0
     last_frame_ns: int = 0
     pool_hit_rate: float = 0.0

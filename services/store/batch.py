@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.store.identity_changes import forget, merge
+from services.store.losses import carried_over
 from services.store.rows import SessionRow, SightingRow, TrackRow
 from shared.messages import Checkpoint, End, Float32, FrameStamp, IdentityEvent, Report, Settled, Tracks
 
@@ -43,6 +44,7 @@ class Batch:
         self._tracks: dict[int, TrackRow | None] = {}
         self._identities: set[int] = set()
         self._replaced = dict(connection.execute("SELECT identity, replacement FROM replaced_identities"))
+        self._erased = {track for (track,) in connection.execute("SELECT track FROM erased_tracks")}
         self._observations: list[tuple[int, ...]] = []
         self._settled: list[tuple[int, ...]] = []
 
@@ -53,7 +55,8 @@ class Batch:
             self._positions[key] = position(self._connection, stream, session)
         if seq <= self._positions[key]:
             return
-        self._positions[key] = seq
+        if not isinstance(message, End):  # an end does not use up its number: more may follow
+            self._positions[key] = seq
         if isinstance(message, Tracks):
             self._add_tracks(message)
         elif isinstance(message, End):
@@ -142,6 +145,8 @@ class Batch:
             rows[:, 7] = _units(each.scores, SCORE_UNITS)
             rows[:, 8] = each.observed
             for number, *rest in rows.tolist():
+                if number in self._erased:
+                    continue
                 track = self._track(number)
                 if track is None:
                     track = self._new_track(number, session, each.stamp)
@@ -150,6 +155,8 @@ class Batch:
 
     def _decide(self, assignments: Iterable[Sequence[int]], decision: int) -> None:
         for number, said in assignments:
+            if number in self._erased:
+                continue
             track, identity = self._track(number), self._current(said)
             if track is not None:
                 self._assign(track, identity, decision)
@@ -191,7 +198,7 @@ class Batch:
         previous = None
         for row in rows.tolist():
             number, identity, score, observed = row[0], row[1], row[8], row[9]
-            if number == previous:
+            if number == previous or number in self._erased:
                 continue  # a track is in one place at a time
             previous = number
             track = self._track(number)
@@ -281,17 +288,26 @@ class Batch:
         self._decide(message.assignments, message.decision)
 
     def _add_checkpoint(self, message: Checkpoint) -> None:
-        positions = [[camera, *position] for camera, position in sorted(message.positions.items())]
-        self._connection.execute(
-            "INSERT INTO checkpoint VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET "
-            "positions = excluded.positions, state = excluded.state",
-            (json.dumps(positions), message.state),
+        """Take in decisions first: the states of people are those after them."""
+        for event in message.events:
+            self._add_event(event)
+        positions, ends = (
+            json.dumps([[camera, *position] for camera, position in sorted(each.items())])
+            for each in (message.positions, message.ends)
         )
+        self._connection.execute(
+            "INSERT INTO checkpoint (id, positions, state, ends) VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET positions = excluded.positions, state = excluded.state, ends = excluded.ends",
+            (positions, message.state, ends),
+        )
+        remembered = [(identity, state) for identity, state in message.identities.items() if state]
+        dropped = [(identity,) for identity, state in message.identities.items() if not state]
         self._connection.executemany(
             "INSERT INTO identities (identity, state) VALUES (?, ?) ON CONFLICT DO UPDATE SET "
             "state = excluded.state",
-            list(message.identities.items()),
+            remembered,
         )
+        self._connection.executemany("UPDATE identities SET state = NULL WHERE identity = ?", dropped)
 
     def _add_event(self, message: IdentityEvent) -> None:
         identity = self._current(message.identity)
@@ -299,16 +315,10 @@ class Batch:
             return  # forgotten since
         if message.kind == "forget":
             self._replace(identity, 0)
-            forget(self._connection, identity)
+            self._erased |= set(message.tracks) | set(forget(self._connection, identity, message.tracks))
             return
-        if message.kind == "merge":
-            gone = int(message.value) if message.value.isdecimal() and len(message.value) < _DIGITS else 0
-            if self._current(gone) in (0, identity):
-                _log.warning("%r cannot be merged into person %d: passed over", message.value, identity)
-                return
-            gone = self._current(gone)
-            self._replace(gone, identity)
-            merge(self._connection, identity, gone)
+        if message.kind == "merge" and not self._merge(identity, message.value):
+            return
         execute = self._connection.execute
         execute("INSERT INTO identities (identity) VALUES (?) ON CONFLICT DO NOTHING", (identity,))
         if message.kind in ("follow", "unfollow"):
@@ -321,6 +331,17 @@ class Batch:
             (identity, message.kind, message.t_ns, message.value),
         )
 
+    def _merge(self, identity: int, value: str) -> bool:
+        """Make the identity whose number is in `value` part of another; whether that was possible."""
+        gone = int(value) if value.isdecimal() and len(value) < _DIGITS else 0
+        gone = self._current(gone)
+        if gone in (0, identity):
+            _log.warning("%r cannot be merged into person %d: passed over", value, identity)
+            return False
+        self._replace(gone, identity)
+        merge(self._connection, identity, gone)
+        return True
+
     def _replace(self, gone: int, identity: int) -> None:
         """From now on `gone` means `identity`, 0 for nobody; what is in memory is written first."""
         self.flush()
@@ -332,8 +353,22 @@ class Batch:
         self._connection.execute("INSERT INTO replaced_identities VALUES (?, ?)", (gone, identity))
 
 
+def decisions(message: object) -> tuple[IdentityEvent, ...]:
+    """The operator's decisions in a message."""
+    if isinstance(message, Checkpoint):
+        return message.events
+    return (message,) if isinstance(message, IdentityEvent) else ()
+
+
 def store_report(connection: sqlite3.Connection, report: Report) -> None:
     """Keep a process's report, unless a newer one is stored."""
+    readings = report.readings
+    earlier = connection.execute(
+        "SELECT pid, readings FROM reports WHERE service = ? AND instance = ? AND host = ?",
+        (report.service, report.instance, report.host),
+    ).fetchone()
+    if earlier is not None:
+        readings = carried_over(json.loads(earlier[1]), readings, same_pid=earlier[0] == report.pid)
     connection.execute(
         "INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
         "pid = excluded.pid, t_ns = excluded.t_ns, state = excluded.state, "
@@ -345,7 +380,7 @@ def store_report(connection: sqlite3.Connection, report: Report) -> None:
             report.pid,
             report.t_ns,
             report.state,
-            json.dumps(report.readings, sort_keys=True),
+            json.dumps(readings, sort_keys=True),
         ),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,19 +10,24 @@ from types import TracebackType
 from typing import TypeAlias
 
 from services.store import retention
-from services.store.batch import Batch, position, store_report
-from services.store.checkpoint import newest_checkpoint
+from services.store.batch import Batch, decisions, position, store_report
+from services.store.checkpoint import (
+    Numbers,
+    checkpoint_ends,
+    identity_states,
+    newest_checkpoint,
+    newest_numbers,
+)
 from services.store.connection import DATABASE_NAME, open_writer, storage_errors
 from services.store.transaction import transaction
 from shared.config import CameraConfig
-from shared.messages import Checkpoint, IdentityEvent, Message, Report
+from shared.messages import Checkpoint, Message, Report
+from shared.redaction import redacted
 
 Sequenced: TypeAlias = tuple[int, int, int, Message]
 """stream (the camera's id), session, sequence number, message."""
 
 _FRAMES_AT_ONCE = 1000
-
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 class DatabaseManager:
@@ -63,23 +67,58 @@ class DatabaseManager:
             for stream, session, seq, message in batch:
                 rows.add(stream, session, seq, message)
             rows.flush()
-        if any(isinstance(m, IdentityEvent) and m.kind == "forget" for *_, m in batch):
+        if any(event.kind == "forget" for *_, message in batch for event in decisions(message)):
             self._empty_log()
 
-    def checkpoint(self) -> Checkpoint | None:
-        """The newest Checkpoint, with the newest state of every identity ever sent; None before any."""
+    def checkpoint(self, *, identities: bool = True) -> Checkpoint | None:
+        """The newest Checkpoint, by default with the state of everybody whom the tracker remembers.
+
+        None before the first.
+        """
         with self._reading():
-            return newest_checkpoint(self._connection)
+            return newest_checkpoint(self._connection, identities=identities)
+
+    def identity_states(self, after: int, most_bytes: int) -> dict[int, bytes]:
+        """The states of the next people whom the tracker remembers, above an identity, in order."""
+        with self._reading():
+            return identity_states(self._connection, after, most_bytes)
+
+    def has_identity(self, identity: int) -> bool:
+        """Whether there is a person of this number."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT 1 FROM identities WHERE identity = ?", (identity,)
+            ).fetchone()
+        return row is not None
+
+    def newest_numbers(self) -> Numbers:
+        """The highest track and identity that the database knows of: later ones have to be above."""
+        with self._reading():
+            return newest_numbers(self._connection)
+
+    def checkpoint_ends(self) -> dict[int, tuple[int, int]]:
+        """The ends of recordings that the newest checkpoint contains: camera -> session and number."""
+        with self._reading():
+            return checkpoint_ends(self._connection)
+
+    def ended_cameras(self) -> list[int]:
+        """Cameras whose newest session has ended: nothing of it is to come."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT camera FROM (SELECT camera, ended, max(session_key) FROM sessions GROUP BY camera) "
+                "WHERE ended IS NOT NULL ORDER BY camera"
+            )
+            return [camera for (camera,) in rows]
 
     def set_cameras(self, cameras: Mapping[int, CameraConfig]) -> None:
-        """Remember the cameras as configured, by id; the password in an address is not kept."""
+        """Remember the cameras as configured, by id; secrets in an address are not kept."""
         with self._writing():
             self._connection.executemany(
                 "INSERT INTO cameras VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "name = excluded.name, source = excluded.source, delivery = excluded.delivery, "
                 "start_ns = excluded.start_ns, fps = excluded.fps",
                 [
-                    (number, c.name, _PASSWORD.sub(r"\1:***@", c.source), c.delivery, c.start_ns, c.fps)
+                    (number, c.name, redacted(c.source), c.delivery, c.start_ns, c.fps)
                     for number, c in cameras.items()
                 ],
             )

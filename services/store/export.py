@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ def _frame_ranges(history: History, session_key: int) -> Iterator[tuple[int, int
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """A text file that takes its name only when it is complete."""
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # two exports may write to one folder
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
             yield file

@@ -21,6 +21,7 @@ from services.store.checkpoint import newest_checkpoint
 from services.store.connection import DATABASE_NAME, open_reader, storage_errors
 from services.store.rows import SIGHTING_GAP_NS
 from shared.config import CameraConfig
+from shared.errors import StorageError
 from shared.messages import Checkpoint
 
 
@@ -168,7 +169,10 @@ class History:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, storage_errors(self.path):
-            yield self._connection
+            try:
+                yield self._connection
+            except OverflowError:
+                raise StorageError("a number that was asked for has more than 64 bits") from None
 
 
 def title(camera: int, name: str) -> str:

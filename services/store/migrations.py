@@ -156,7 +156,21 @@ _SETTLING = (
     "ALTER TABLE observations ADD COLUMN settled INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _DECISIONS, _REPLACEMENTS, _SETTLING)
+# Tracks of people who were forgotten: messages of live cameras that are on their way still contain them.
+# A checkpoint's `ends`, JSON rows [camera, session, sequence number], are the ends of recordings it contains.
+_ERASED_TRACKS = (
+    "ALTER TABLE checkpoint ADD COLUMN ends TEXT NOT NULL DEFAULT '[]'",
+    "CREATE TABLE erased_tracks (track INTEGER PRIMARY KEY)",
+    "CREATE INDEX identities_with_state ON identities (identity) WHERE state IS NOT NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _TABLES,
+    _DECISIONS,
+    _REPLACEMENTS,
+    _SETTLING,
+    _ERASED_TRACKS,
+)
 """Statements that lead from version i to i + 1; only ever appended to."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -174,11 +188,12 @@ def check_version(connection: sqlite3.Connection) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (tables or version or application):
-        raise StorageError("a SQLite database of another program: choose another data folder")
+        raise StorageError("a SQLite database of another program: choose another data folder", permanent=True)
     if version > SCHEMA_VERSION:
         raise StorageError(
             f"written by a newer release (schema {version}, this release knows {SCHEMA_VERSION}): "
-            "upgrade tracking-system on this machine or choose another data folder"
+            "upgrade tracking-system on this machine or choose another data folder",
+            permanent=True,
         )
     return int(version)
 

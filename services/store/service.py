@@ -14,20 +14,28 @@ from pathlib import Path
 
 import zmq
 
-from services.store.database import DatabaseManager, Sequenced
+from services.store.commit_queue import CommitQueue
+from services.store.database import DatabaseManager
 from services.store.history import History
+from services.store.opening import open_database
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
+from shared.folder_lock import FolderLock
 from shared.health import Health, described
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported
-from shared.messages import End, Frame, People, Report
+from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed
+from shared.messages import Checkpoint, End, Frame, People, Report
 from shared.request import Fields, Reply, Responder, integer
 
 log = logging.getLogger(__name__)
 
 WINDOW = 256
+RECORDED_WINDOW = 8192
+"""Results that the tracker may send before the checkpoint that contains them: twice what the setting `window`
+can let come, for the store commits both together."""
+
+STATES_PAGE_BYTES = 8 << 20
 _GATHER_S = 0.1
 """Messages that come within so long share one transaction, and so one wait for the disk."""
 
@@ -47,14 +55,20 @@ class StoreService:
     """The link's end, the database's only writer, and the one who answers."""
 
     def __init__(
-        self, cameras: Mapping[int, CameraConfig], data: Path, config: Config, endpoints: Endpoints
+        self,
+        cameras: Mapping[int, CameraConfig],
+        data: Path,
+        config: Config,
+        endpoints: Endpoints,
+        database: DatabaseManager | None = None,
     ) -> None:
+        """database: of the folder `data`, closed by `run`; opened here unless it is given."""
         self._config = config
-        self._database = DatabaseManager(data)
+        self._database = database or DatabaseManager(data)
         self._database.set_cameras(cameras)
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
-        self._batch: list[Sequenced] = []
+        self._queue = CommitQueue(self._database.position, self._database.checkpoint_ends())
         self._reports: dict[tuple[str, int, str], Report] = {}
         self._unwritten: dict[tuple[str, int, str], Report] = {}
         self._gather_until_s = 0.0
@@ -62,6 +76,7 @@ class StoreService:
         self._failed = 0
         self._committed = 0
         self._refused = 0
+        self._unreadable = False
         self._commit_s = 0.0
         self._erase_at_s = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -69,7 +84,12 @@ class StoreService:
         self._answers = Responder(
             self._context,
             endpoints.history,
-            {"checkpoint": self._checkpoint, "last_seen": self._last_seen, "stats": self._stats},
+            {
+                "resume": self._resume,
+                "identity_states": self._identity_states,
+                "last_seen": self._last_seen,
+                "stats": self._stats,
+            },
         )
 
     def run(self, stop: threading.Event) -> int:
@@ -94,7 +114,7 @@ class StoreService:
             self._database.close()
 
     def _wait_ms(self) -> int:
-        if not self._batch:
+        if not self._queue.may_be_ready:
             return int(_WAIT_S * 1000)
         due_s = max(self._gather_until_s, self._retry_at_s)
         return max(1, min(int(_WAIT_S * 1000), int((due_s - time.monotonic()) * 1000) + 1))
@@ -104,8 +124,9 @@ class StoreService:
             if isinstance(event, Delivered):
                 self._take(event)
             elif isinstance(event, Opened):
-                position = self._database.position(event.stream, event.session) + 1
-                self._tracks.accept(event.stream, max(position, event.first), WINDOW)
+                self._accept(event)
+            elif isinstance(event, Resumed):
+                self._queue.withdraw_end(event.stream, event.session)
             elif isinstance(event, Reported):
                 self._keep_report(event.report)
         self._answers.serve()
@@ -114,26 +135,41 @@ class StoreService:
         self._report()
         self._erase()
 
+    def _accept(self, opened: Opened) -> None:
+        """Let a stream go on behind what is stored of it; where that cannot be read now, it asks again."""
+        try:
+            position = self._database.position(opened.stream, opened.session) + 1
+        except StorageError as error:
+            if not self._unreadable:
+                log.error("%s; stream %d waits", error, opened.stream)
+            self._unreadable = True
+            return
+        self._unreadable = False
+        self._queue.open(opened.stream, opened.session, live=opened.live)
+        window = WINDOW if opened.live else RECORDED_WINDOW
+        self._tracks.accept(opened.stream, max(position, opened.first), window)
+
     def _take(self, delivered: Delivered) -> None:
         if isinstance(delivered.message, Frame | People):
             self._refused += 1
             reason = f"a {type(delivered.message).__name__} is not for a store"
             self._tracks.refuse(delivered.stream, reason)
             return
-        if not self._batch:
+        if not self._queue.may_be_ready:
             self._gather_until_s = time.monotonic() + _GATHER_S
-        self._batch.append((delivered.stream, delivered.session, delivered.seq, delivered.message))
+        self._queue.add(delivered)
 
     def _commit(self) -> None:
         now_s = time.monotonic()
         if now_s < self._gather_until_s or now_s < self._retry_at_s:
             return
-        if not self._batch and not self._unwritten:
+        if not self._queue.may_be_ready and not self._unwritten:
             return
         began_s = time.perf_counter()
         try:
-            if self._batch:
-                self._database.commit(self._batch)
+            batch = self._queue.batch()
+            if batch:
+                self._database.commit([(each.stream, each.session, each.seq, each.message) for each in batch])
             if self._unwritten:
                 self._database.keep_reports(list(self._unwritten.values()))
         except StorageError as error:
@@ -146,16 +182,34 @@ class StoreService:
             log.info("the database takes writes again")
             self._retry_at_s = 0.0
         self._commit_s += time.perf_counter() - began_s
-        self._committed += len(self._batch)
-        for stream, session, seq, message in self._batch:
-            self._tracks.acknowledge(stream, session, seq)
-            if isinstance(message, End):
-                log.info("camera %d: %s, %d frames are safe", stream, message.reason, message.frames)
-        self._batch.clear()
+        self._committed += len(batch)
+        self._queue.committed()
+        if batch:
+            self._health.made_progress()
+        for each in batch:
+            self._tracks.acknowledge(each.stream, each.session, each.seq)
+            if isinstance(end := each.message, End):
+                log.info("camera %d: %s, %d frames are safe", each.stream, end.reason, end.frames)
         self._unwritten.clear()
 
-    def _checkpoint(self, _: Fields) -> Reply:
-        return Reply({}, self._database.checkpoint())
+    def _resume(self, _: Fields) -> Reply:
+        """A tracker starts: the checkpoint from which it goes on, and the highest numbers that are stored."""
+        for stream, session in self._queue.fence():
+            self._tracks.accept(stream, self._database.position(stream, session) + 1, RECORDED_WINDOW)
+        newest = self._database.newest_numbers()
+        return Reply(
+            {
+                "track": newest.track,
+                "identity": newest.identity,
+                "ended": self._database.ended_cameras(),
+            },
+            self._database.checkpoint(identities=False),
+        )
+
+    def _identity_states(self, fields: Fields) -> Reply:
+        """The states of the next people that the tracker remembers, behind an identity."""
+        page = self._database.identity_states(integer(fields, "after"), STATES_PAGE_BYTES)
+        return Reply({}, Checkpoint({}, b"", page))
 
     def _last_seen(self, fields: Fields) -> Fields:
         identity = integer(fields, "identity")
@@ -193,7 +247,7 @@ class StoreService:
             "committed": float(self._committed),
             "commit_s": self._commit_s,
             "failed_commits": float(self._failed),
-            "waiting": float(len(self._batch)),
+            "waiting": float(len(self._queue)),
             "rejected": float(self._tracks.rejected + self._answers.rejected + self._refused),
             "repeated": float(self._tracks.repeated),
         }
@@ -225,6 +279,16 @@ def run(
     config: Config,
     endpoints: Endpoints,
     stop: threading.Event,
+    *,
+    supervised: bool = False,
 ) -> int:
-    """Run the store until `stop` is set; the process's exit code."""
-    return StoreService(cameras, data, config, endpoints).run(stop)
+    """Run the store until `stop` is set; the process's exit code.
+
+    supervised: whether `tracking-system run` has started it, which holds the data folder then.
+    Raises StorageError where another process writes the folder, or its database cannot be used.
+    """
+    with FolderLock(data, "tracking-system store", "writer" if supervised else "whole"):
+        database = open_database(data, stop)
+        if database is None:
+            return 0
+        return StoreService(cameras, data, config, endpoints, database).run(stop)

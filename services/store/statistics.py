@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from services.store.history import History, title
+from services.store.losses import FrameLosses, frame_losses, without_carried
 from shared.messages import Report
 
 
@@ -14,7 +16,9 @@ class CameraStatistics:
     """One camera over all its sessions.
 
     frames: ever committed.  rate_hz: of them, over the time its sessions lasted.
-    missing: frames that the ends of its sessions announced and that never came.
+    missing: frames that were captured, or are in the recording, and are not in the history: those that the
+        ends of its sessions announced and that never came, and those dropped before.
+    losses: of them, those whose place is known; what only the processes know is up to `report_every_s` old.
     tracks, observations, people: what is stored now; people are settled identities.
     ended, detail: how its newest session ended; "" while it runs.
     """
@@ -24,6 +28,7 @@ class CameraStatistics:
     sessions: int
     frames: int
     missing: int
+    losses: FrameLosses
     tracks: int
     observations: int
     people: int
@@ -52,7 +57,8 @@ class Statistics:
 
 def statistics(history: History) -> Statistics:
     """What the database holds; costs reading its sessions and tracks, not its frames."""
-    cameras = tuple(_cameras(history))
+    stored = _stored_reports(history)
+    cameras = tuple(_cameras(history, stored))
     ((people,),) = history.select("SELECT count(DISTINCT identity) FROM sightings WHERE identity IS NOT NULL")
     files = (history.path, history.path.with_name(history.path.name + "-wal"))
     return Statistics(
@@ -60,13 +66,17 @@ def statistics(history: History) -> Statistics:
         frames=sum(camera.frames for camera in cameras),
         observations=sum(camera.observations for camera in cameras),
         people=people,
-        reports=tuple(reports(history)),
+        reports=tuple(replace(each, readings=without_carried(each.readings)) for each in stored),
         database_bytes=sum(file.stat().st_size for file in files if file.exists()),
     )
 
 
 def reports(history: History) -> list[Report]:
     """The newest report of every process, by service, instance and host."""
+    return [replace(each, readings=without_carried(each.readings)) for each in _stored_reports(history)]
+
+
+def _stored_reports(history: History) -> list[Report]:
     rows = history.select(
         "SELECT service, instance, host, pid, t_ns, state, readings FROM reports "
         "ORDER BY service, instance, host"
@@ -77,7 +87,16 @@ def reports(history: History) -> list[Report]:
     ]
 
 
-def _cameras(history: History) -> list[CameraStatistics]:
+def _missing(announced: int, losses: FrameLosses) -> int:
+    """Frames of a camera that are not in the history.
+
+    announced: those that were sent, as the ends of its sessions told, and never came.  What was dropped at
+    the detector and the tracker is among them as soon as a session has ended.
+    """
+    return losses.capture + losses.unsent + max(announced, losses.detector + losses.tracker)
+
+
+def _cameras(history: History, stored: Sequence[Report]) -> list[CameraStatistics]:
     rows = history.select(
         """
         WITH seen AS (
@@ -100,13 +119,15 @@ def _cameras(history: History) -> list[CameraStatistics]:
         FROM cameras c JOIN ran USING (camera) LEFT JOIN seen USING (camera) ORDER BY c.camera
         """
     )
+    losses = {camera: frame_losses(stored, camera) for camera, *_ in rows}
     return [
         CameraStatistics(
             camera,
             title(camera, name),
             sessions,
             frames,
-            missing,
+            _missing(announced, losses[camera]),
+            losses[camera],
             tracks,
             observations,
             people,
@@ -122,7 +143,7 @@ def _cameras(history: History) -> list[CameraStatistics]:
             name,
             sessions,
             frames,
-            missing,
+            announced,
             tracks,
             observations,
             people,

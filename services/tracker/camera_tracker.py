@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ from services.tracker.parameters import DEFAULT, Parameters, paced
 from services.tracker.settling import Settled, Settler
 from services.tracker.shown import Shown, shown
 from services.tracker.track import Track
+
+ERASED = 0
+"""In place of the number of a track that was erased."""
 
 CHANGE = 4.0
 """Doubt at which the person under a track is taken to have changed, where somebody else may be it,"""
@@ -255,11 +258,12 @@ class CameraTracker:
         return any(other.last_ns < t_ns or other.doubt > 0 for other in others)
 
     def _named(self, settled: list[Settled]) -> list[Settled]:
-        """The same with the tracks' ids for the trees' numbers."""
+        """The same with the tracks' ids for the trees' numbers, without tracks that were erased."""
         named = [
             each._replace(ids=np.array([self._id_of[tree] for tree in each.ids.tolist()], np.int64))
             for each in settled
         ]
+        named = [each if each.ids.all() else each.only(each.ids != ERASED) for each in named]
         if settled and len(self._id_of) > 2 * len(self._track_of) + 64:
             alive = {tree for each in self.forest.past for tree in each.tags[:, TREE].tolist()}
             self._id_of = {tree: number for tree, number in self._id_of.items() if tree in alive}
@@ -271,6 +275,20 @@ class CameraTracker:
         if not closed:
             return
         self.forest.drop({int(self.forest.leaves.tags[self.rows[i], TREE]) for i in closed})
+        self._keep_open()
+
+    def erase(self, track_ids: Collection[int]) -> None:
+        """Forget these tracks and all that was kept of them; none of their frames is settled any more."""
+        trees = {tree for tree, number in self._id_of.items() if number in track_ids}
+        if not trees:
+            return
+        for tree in trees:
+            self._id_of[tree] = ERASED
+            self._track_of.pop(tree, None)
+        self.forest.erase(trees)
+        self._keep_open()
+
+    def _keep_open(self) -> None:
         keep = [i for i, track in enumerate(self.tracks) if track.open]
         self.tracks, self.rows = [self.tracks[i] for i in keep], self.rows[keep]
         self.columns = [self.columns[i] for i in keep]

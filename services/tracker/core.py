@@ -29,9 +29,17 @@ from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, 
 
 log = logging.getLogger(__name__)
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
+
+TRACK_BLOCK = 1000
+IDENTITY_BLOCK = 100
+DECISION_BLOCK = 1_000_000
+"""Numbers that a snapshot of a live tracker reserves beyond those given out.  A restored tracker begins
+behind them, so that what was given out between the snapshot and a crash is never given to somebody else.
+Half a block lasts several seconds in a crowd; the next snapshot is due by then.  Larger blocks leave larger
+gaps in the numbers that people see after a crash."""
 
 MAX_NAME = 200
 CLOCK_SET_FRAMES = 10
@@ -39,6 +47,8 @@ CLOCK_SET_FRAMES = 10
 
 MOST_EXPECTED = 3
 """Cameras named in which somebody may appear next."""
+
+_DAY_S = 86_400.0
 
 _COUNTERS = (
     "frames",
@@ -67,8 +77,9 @@ class TrackerCore:
         # What the user takes for somebody is what may start a track.
         self._parameters = believing(config.confidence)
         self._cameras = {camera: self._camera(camera) for camera in sorted(cameras)}
-        self._gallery = Gallery(config.similarity_threshold)
+        self._gallery = Gallery(config.similarity_threshold, config.retention_days * _DAY_S)
         self._next_track = 1
+        self._reserved_since = (1, 1)
         self._intake = Intake()
         self._stamps: dict[int, dict[int, FrameStamp]] = {}
         self._behind: dict[int, tuple[int, int]] = {}
@@ -258,12 +269,26 @@ class TrackerCore:
         Raises TrackingError for an unknown identity, and for tracks that are not its own or too old.
         """
         new = self._gallery.split(identity, track_ids)
-        return IdentityEvent(new, "split", t_ns, str(identity))
+        return IdentityEvent(new, "split", t_ns, str(identity), tuple(sorted(set(track_ids))))
 
     def forget(self, identity: int, t_ns: int) -> IdentityEvent:
-        """Erase a person; raises TrackingError for an unknown identity."""
-        self._gallery.forget(identity)
-        return IdentityEvent(identity, "forget", t_ns)
+        """Erase a person; raises TrackingError for an unknown identity.
+
+        The event names the tracks of which messages may still be on their way.
+        """
+        tracks = self._gallery.forget(identity)
+        erased = {track.track_id for track in tracks}
+        for camera in {track.camera for track in tracks}:
+            self._cameras[camera].erase(erased)
+        return IdentityEvent(identity, "forget", t_ns, tracks=tuple(sorted(erased)))
+
+    def knows(self, identity: int) -> bool:
+        """Whether this person is remembered."""
+        return identity in self._gallery.register.people
+
+    def recall(self, identity: int) -> None:
+        """Know a person again who is in the history but was dropped from memory, without appearance."""
+        self._gallery.register.recall(identity)
 
     def explain(self, identity: int) -> list[Stay]:
         """A person's latest tracks and why each is this person's; raises TrackingError for an unknown one."""
@@ -312,8 +337,33 @@ class TrackerCore:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def snapshot(self) -> tuple[bytes, dict[int, bytes]]:
-        """All that must be remembered: the active state, and identities changed since the last snapshot."""
+    def begin_after(self, track: int, identity: int) -> None:
+        """Never give out numbers up to these, the highest that are stored."""
+        self._next_track = max(self._next_track, track + 1)
+        self._gallery.register.next_identity = max(self._gallery.register.next_identity, identity + 1)
+        self._reserved_since = (self._next_track, self._gallery.register.next_identity)
+
+    @property
+    def reserve_is_low(self) -> bool:
+        """Whether half of the numbers that the last snapshot reserved have been given out."""
+        track, identity = self._reserved_since
+        return (
+            self._next_track - track > TRACK_BLOCK // 2
+            or self._gallery.register.next_identity - identity > IDENTITY_BLOCK // 2
+        )
+
+    def snapshot(self, *, reserve: bool = False) -> tuple[bytes, dict[int, bytes]]:
+        """All that must be remembered: the active state, and identities changed since the last snapshot.
+
+        reserve: the tracker goes on after this snapshot, and a tracker that is restored from it will not see
+            the same frames again (live cameras): it has to leave out the numbers given out meanwhile.
+        """
+        register = self._gallery.register
+        self._reserved_since = (self._next_track, register.next_identity)
+        reserved = [self._next_track, register.next_identity, self._gallery.decisions]
+        if reserve:
+            blocks = (TRACK_BLOCK, IDENTITY_BLOCK, DECISION_BLOCK)
+            reserved = [first + block for first, block in zip(reserved, blocks, strict=True)]
         tracks: dict[int, Track] = dict(self._gallery.tracks)
         for camera in self._cameras.values():
             tracks.update({track.track_id: track for track in camera.known()})
@@ -323,7 +373,7 @@ class TrackerCore:
                 "tracks": [track.state() for track in tracks.values()],
                 "cameras": [camera.state() for camera in self._cameras.values()],
                 "gallery": self._gallery.state(),
-                "next_track": self._next_track,
+                "next": reserved,
                 "intake": self._intake.state(),
                 "stamps": {
                     camera: [[t_ns, *astuple(stamp)] for t_ns, stamp in stamps.items()]
@@ -340,8 +390,10 @@ class TrackerCore:
     def restore(cls, config: Config, state: bytes, identities: dict[int, bytes]) -> TrackerCore:
         """The tracker as it was at a snapshot: from there on it does exactly the same.
 
-        identities: the newest bytes of every identity that any snapshot up to this one gave.  Raises
-        TrackingError where the bytes are damaged or of another version.
+        identities: the newest bytes of every identity that any snapshot up to this one gave.  Those that
+            are missing or empty are not remembered; their open tracks begin a new identity.
+
+        Raises TrackingError where the bytes are damaged or of another version.
         """
         content = unpack(state)
         version = content.get("version") if isinstance(content, dict) else None
@@ -366,9 +418,12 @@ class TrackerCore:
                 each, config.max_track_age, SETTLE_S, tracks, parameters=core._parameters
             )
             core._cameras[camera.camera] = camera
-        people = [unpack(identities[identity]) for identity in sorted(identities)]
-        core._gallery = Gallery.restored(content["gallery"], config.similarity_threshold, tracks, people)
-        core._next_track = content["next_track"]
+        people = [unpack(identities[identity]) for identity in sorted(identities) if identities[identity]]
+        core._gallery = Gallery.restored(
+            content["gallery"], config.similarity_threshold, tracks, people, config.retention_days * _DAY_S
+        )
+        track, identity, core._gallery.decisions = content["next"]
+        core.begin_after(track - 1, identity - 1)
         core._intake = Intake.restored(content["intake"])
         core._stamps = {
             camera: {t_ns: FrameStamp(*stamp) for t_ns, *stamp in stamps}

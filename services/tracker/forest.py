@@ -100,6 +100,18 @@ class Forest:
             members[hypothesis, : len(stay)] = stay
             sizes[hypothesis] = len(stay)
 
+    def erase(self, trees: Collection[int]) -> None:
+        """Take these trees out of all hypotheses, and clear every embedding that any of them has used."""
+        self.drop(trees)
+        wanted = list(trees)
+        self.leaves.looks[np.isin(self.leaves.tags[:, TREE], wanted)] = 0.0
+        for generation in self.past:
+            own = np.isin(generation.tags[:, TREE], wanted)
+            columns = generation.tags[own, DETECTION]
+            columns = columns[columns >= 0]
+            generation.vectors[columns] = 0.0
+            generation.quality[columns] = 0.0
+
     def rename(self, old: int, t_ns: int) -> int:
         """Let a tree go on under a new number, as somebody first seen at t_ns; returns the number."""
         new, self.tree = self.tree, self.tree + 1

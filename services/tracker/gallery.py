@@ -67,9 +67,11 @@ class Gallery:
     """Decides which tracks are one person.
 
     decisions: how often it has decided anything; later decisions outrank earlier ones.
+    retention_s: people who were not seen for longer are not remembered, 0 for no limit.
     """
 
-    def __init__(self, similarity_threshold: float) -> None:
+    def __init__(self, similarity_threshold: float, retention_s: float = 0.0) -> None:
+        self.retention_s = retention_s
         share = min(max(similarity_threshold, 0.01), 0.99)
         self.threshold = math.log(share / (1 - share))
         self.sizes_px: dict[int, tuple[int, int]] = {}
@@ -261,20 +263,27 @@ class Gallery:
         self._pin([own[number] for number in sorted(wanted)], new)
         return new
 
-    def forget(self, identity: int) -> None:
-        """Drop a person and all by which the person could be recognised.
+    def forget(self, identity: int) -> list[Track]:
+        """Drop a person and all by which the person could be recognised; returns the person's tracks.
+
+        These tracks are over, so that who is still in view begins a new one and is compared with everybody
+        by what is seen from now on: a track that went on without its appearance would be linked to whoever
+        is nearest, and take on that person's number and name.
 
         Raises TrackingError where the person is not known.
         """
         self.register.person(identity)
-        for track in self._tracks_of(identity):
+        tracks = self._tracks_of(identity)
+        for track in tracks:
             track.identity = track.pinned = 0
+            track.open = False
             track.forget_looks()
-            self._waiting.add(track.track_id)
-            if not track.open:
-                self._drop(track)
+            self._drop(track)
+            self._untold.pop(track.track_id, None)
+            self.before.pop(track.track_id, None)
         self.register.drop(identity)
         self.decisions += 1
+        return tracks
 
     def _drop(self, track: Track) -> None:
         del self.tracks[track.track_id]
@@ -389,7 +398,10 @@ class Gallery:
             self.evidence.settle(track)
             self.register.settle(track)
         self.evidence.learn(links, self.sizes_px)
-        self.register.drop_oldest(track.identity for track in self.tracks.values())
+        present = {track.identity for track in self.tracks.values()}
+        self.register.drop_oldest(present)
+        if self.retention_s:
+            self.register.drop_unseen(t_ns - round(self.retention_s * 1e9), present)
 
     # -- memory -----------------------------------------------------------------------------------
 
@@ -415,9 +427,13 @@ class Gallery:
         similarity_threshold: float,
         tracks: dict[int, Track],
         people: list[Any],
+        retention_s: float = 0.0,
     ) -> Gallery:
-        """What `state` gave; `tracks` by their id, `people` as `Register.changes` gave them, unpacked."""
-        gallery = cls(similarity_threshold)
+        """What `state` gave; `tracks` by their id, `people` as `Register.changes` gave them, unpacked.
+
+        Tracks of people who are missing from `people`, because the store has erased them, are undecided.
+        """
+        gallery = cls(similarity_threshold, retention_s)
         gallery.tracks = {track_id: tracks[track_id] for track_id in state["tracks"]}
         gallery.before = state["before"]
         gallery.sizes_px = {camera: (size[0], size[1]) for camera, size in state["sizes_px"].items()}
@@ -425,7 +441,12 @@ class Gallery:
         gallery.judgements = Judgements.restored(state["judgements"])
         gallery.register = Register.restored(state["register"], people)
         gallery.decisions, gallery.decided_ns = state["decisions"], state["decided_ns"]
-        gallery._untold, gallery._backlog = state["untold"], state["backlog"]
+        known = gallery.register.people
+        for track in tracks.values():
+            track.identity = track.identity if track.identity in known else 0
+            track.pinned = track.pinned if track.pinned in known else 0
+        gallery._untold = {track: who for track, who in state["untold"].items() if not who or who in known}
+        gallery._backlog = state["backlog"]
         gallery._waiting = {number for number, track in gallery.tracks.items() if not track.identity}
         return gallery
 

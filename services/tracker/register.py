@@ -42,6 +42,12 @@ class Register:
         self.people[identity] = TrackedPerson(identity)
         return identity
 
+    def recall(self, identity: int) -> None:
+        """Know a person again of whom nothing is remembered."""
+        if identity < self.next_identity and identity not in self.people:
+            self.people[identity] = TrackedPerson(identity)
+            self.changed.add(identity)
+
     def settle(self, track: Track) -> None:
         """A track is its person's for good."""
         self.people[track.identity].settle(track)
@@ -79,6 +85,22 @@ class Register:
         for identity in list(islice(old, surplus)):
             self.drop(identity)
 
+    def drop_unseen(self, oldest_ns: int, present: Iterable[int]) -> None:
+        """Forget who was last seen before `oldest_ns` and bears no operator's mark.
+
+        present: identities that may not be forgotten, because they have tracks that are not settled.
+        """
+        here = set(present)
+        expired = []
+        for identity in self._settled:  # in the order in which they were last settled
+            person = self.people[identity]
+            if person.seen is not None and person.seen[1] >= oldest_ns:
+                break
+            if identity not in here and not person.kept:
+                expired.append(identity)
+        for identity in expired:
+            self.drop(identity)
+
     def forget_looks(self, kind: str) -> None:
         """Drop what is known of everybody's looks of one kind."""
         for person in self.people.values():
@@ -86,9 +108,9 @@ class Register:
                 self.changed.add(person.identity)
 
     def changes(self) -> dict[int, bytes]:
-        """The people that changed since the last call, as bytes; nothing in them for who is forgotten."""
+        """The people that changed since the last call, as bytes; empty for who is not remembered any more."""
         changed = {
-            identity: pack(self.people[identity].state() if identity in self.people else None)
+            identity: pack(self.people[identity].state()) if identity in self.people else b""
             for identity in sorted(self.changed)
         }
         self.changed = set()
@@ -100,10 +122,13 @@ class Register:
 
     @classmethod
     def restored(cls, state: list[Any], people: Iterable[Any]) -> Register:
-        """What `state` gave; `people` as `changes` gave them, unpacked."""
+        """What `state` gave; `people` as `changes` gave them, unpacked.
+
+        Whoever is missing from `people` was erased from the store since, and is not remembered.
+        """
         register = cls()
         register.next_identity, settled = state
-        register._settled = dict.fromkeys(settled)
-        for person in (TrackedPerson.restored(each) for each in people if each is not None):
+        for person in map(TrackedPerson.restored, people):
             register.people[person.identity] = person
+        register._settled = dict.fromkeys(each for each in settled if each in register.people)
         return register

@@ -318,17 +318,16 @@ class Resemblance:
     ) -> tuple[NDArray[np.int64], Float32, Float64]:
         """Of settled people: (P,) whose, (P, D) what each looks like, (P,) weights."""
         found = [
-            (row, camera, share, total)
+            (row, camera, weight, mean)
             for row, person in enumerate(tails)
             for camera, known in sorted(person.prototypes.get(self.kind.name, {}).items())
-            for total, share in known
+            for mean, weight in known
         ]
         if not found:
             return np.zeros(0, np.int64), np.zeros((0, centres.means.shape[1]), np.float32), np.zeros(0)
-        rows, cameras, shares, totals = zip(*found, strict=True)
-        weights = np.array(shares)
-        vectors = normalised(np.array(totals) - weights[:, None] * centres.of(cameras))
-        return np.array(rows, np.int64), vectors.astype(np.float32), weights
+        rows, cameras, weights, means = zip(*found, strict=True)
+        vectors = normalised(np.array(means).astype(np.float64) - centres.of(cameras))
+        return np.array(rows, np.int64), vectors.astype(np.float32), np.array(weights)
 
     def _similarity(self, tracks: list[Track], own: Float32, known: NDArray[np.bool_]) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""

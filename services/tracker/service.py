@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
 from services.tracker.core import TrackerCore
+from services.tracker.recall import Recalled, recall
 from services.tracker.warming import warm
 from services.tracker.watermark import Watermark
 from shared.clock import now_ns
@@ -21,38 +23,64 @@ from shared.config_file import is_recorded
 from shared.endpoints import Endpoints
 from shared.errors import LinkError, TrackingError
 from shared.feed import EVERYONE, FeedPublisher
-from shared.health import Health, described
+from shared.health import Health, described, dropped_reading
 from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
-from shared.link_receiver import Delivered
+from shared.link_receiver import Delivered, Resumed
 from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
-from shared.request import Fields, Requester, Responder, integer, number, text
+from shared.request import Deferred, Fields, Requester, Responder, integer, number, text
 
 log = logging.getLogger(__name__)
 
 OWN_STREAM = 0
-"""The stream of what belongs to no camera: checkpoints and operators' decisions."""
+"""The stream of what belongs to no camera: the checkpoints."""
 
 LIVE_WINDOW = 64
 _IDLE_S = 1.0
 _CHECKPOINT_S = 2.0
 _TELL_FOLLOWED_S = 0.5
+_ASK_AGAIN_S = 1.0
+
+_RECALL_TIMEOUT_S = 60.0
+"""How long one answer of the store may take while the state is restored: many times the largest."""
+
+_CONFIRM_S = 4.0
+"""A decision that is not on the disk by then is answered with an error, before the asker gives up."""
+
+_QUIET_S = 0.2
+_DRAIN_S = 2.0
+"""How long what has arrived is still processed after the request to stop; the rest stays with the senders."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Confirmation:
+    """The reply to a decision, owed until the decision is on the disk."""
+
+    event: IdentityEvent
+    reply: Deferred
+    deadline_s: float
 
 
 class TrackerService:
-    """Orders what the cameras bring, runs it through the core, and keeps the core's memory safe."""
+    """Orders what the cameras bring, runs it through the core, and keeps the core's state safe."""
 
     def __init__(self, cameras: Mapping[int, CameraConfig], config: Config, endpoints: Endpoints) -> None:
         self._known = cameras
         self._config = config
         self._endpoints = endpoints
         recorded = [camera.id for camera in cameras.values() if is_recorded(camera)]
+        self._has_live = len(recorded) < len(cameras)
         self._watermark: Watermark[Delivered] = Watermark(recorded, int(config.live_wait_ms * 1e6))
         self._own_seq = 0
         self._followed_told_s = 0.0
         self._process_s = 0.0
         self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
+        self._confirmations: list[_Confirmation] = []
+        self._owed_ends: dict[int, Position] = {}
+        self._closing = False
+        self._heard_s = 0.0
+        self._drain_until_s: float | None = None
         self._health = Health("tracker", every_s=config.report_every_s)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._hop = Hop(
@@ -90,7 +118,7 @@ class TrackerService:
             self._hop.outgoing.open(OWN_STREAM, self._hop.incarnation, live=False)
             links = self._hop.incoming.socket, self._hop.outgoing.socket
             sockets = (*links, self._control.socket, self._live.socket)
-            serve(sockets, stop, step=self._step, busy=self._unsafe, longest_ms=self._wait_ms)
+            serve(sockets, stop, step=partial(self._step, stop), busy=self._unsafe, longest_ms=self._wait_ms)
             return 0
         finally:
             for end in (self._hop, self._live, self._control):
@@ -99,30 +127,40 @@ class TrackerService:
 
     def _recall(self, stop: threading.Event) -> bool:
         """Take up the newest checkpoint; False when stopped before the store has answered."""
-        history = Requester(self._context, self._endpoints.history)
-        warned = False
+        history = Requester(self._context, self._endpoints.history, stop)
+        told = ""
         try:
             while not stop.is_set():
                 try:
-                    reply = history.ask_for_message("checkpoint", timeout_s=1.0)
+                    recalled = recall(history, timeout_s=_RECALL_TIMEOUT_S)
                 except LinkError:
-                    if not warned:
-                        log.info("waiting for the store at %s", self._endpoints.history)
-                    warned = True
-                    continue
-                if isinstance(reply.message, Checkpoint):
-                    self._take_up(reply.message)
-                return True
+                    reason = f"waiting for the store at {self._endpoints.history}"
+                except TrackingError as error:
+                    # It is there but cannot read its database now: locked, or a disk that failed.
+                    reason = f"the store has no checkpoint to give yet: {error}"
+                else:
+                    self._take_up(recalled)
+                    return True
+                if reason != told:
+                    log.info("%s", reason)
+                told = reason
+                stop.wait(_ASK_AGAIN_S)
             return False
         finally:
             history.close()
 
-    def _take_up(self, checkpoint: Checkpoint) -> None:
-        self._core = self._calibrated(
-            TrackerCore.restore(self._config, checkpoint.state, checkpoint.identities)
-        )
-        self._checkpoints = self._checkpointer(checkpoint.positions)
-        log.info("going on with %d known identities", len(checkpoint.identities))
+    def _take_up(self, recalled: Recalled) -> None:
+        checkpoint = recalled.checkpoint
+        if checkpoint is not None:
+            self._core = self._calibrated(
+                TrackerCore.restore(self._config, checkpoint.state, checkpoint.identities)
+            )
+            self._checkpoints = self._checkpointer(checkpoint.positions)
+            log.info("going on with %d known identities", len(checkpoint.identities))
+        self._core.begin_after(recalled.track, recalled.identity)
+        for camera in recalled.ended:
+            # Its sender may be gone for good; if it comes again it is waited for again.
+            self._watermark.leave(camera)
 
     def _calibrated(self, core: TrackerCore) -> TrackerCore:
         for camera in self._known.values():
@@ -135,13 +173,23 @@ class TrackerService:
         every = max(1, self._config.window // 2)
         return Checkpointer(positions, every=every, idle_s=_IDLE_S, longest_s=_CHECKPOINT_S)
 
-    def _step(self) -> None:
-        for event in self._hop.receive():
+    def _step(self, stop: threading.Event) -> None:
+        if stop.is_set() and not self._closing:
+            self._closing = self._is_drained()
+        for event in () if self._closing else self._hop.receive():
+            self._heard_s = time.monotonic()
             if isinstance(event, Delivered):
                 self._take(event)
             elif isinstance(event, Begun):
-                if event.renewed:
+                if event.renewed or not event.live:
+                    # What waits of a recorded camera comes again: it goes on behind what was processed.
                     self._watermark.rejoin(event.stream, live=event.live)
+                    self._checkpoints.reopened(event.stream)
+                    self._owed_ends.pop(event.stream, None)
+            elif isinstance(event, Resumed):
+                self._watermark.resume(event.stream, lambda each: isinstance(each.message, End))
+                self._checkpoints.reopened(event.stream)
+                self._owed_ends.pop(event.stream, None)
             elif self._hop.streams[event.stream].live:
                 # Recorded cameras are waited for however long it takes: their results must not depend on it.
                 self._watermark.leave(event.stream)
@@ -156,7 +204,19 @@ class TrackerService:
         self._tell_followed()
         self._report()
 
+    def _is_drained(self) -> bool:
+        """After the request to stop: whether nothing more arrives, or it has gone on for long enough.
+
+        What is not read then stays with its senders, and the last checkpoint reserves no numbers.
+        """
+        now_s = time.monotonic()
+        if self._drain_until_s is None:
+            self._drain_until_s = now_s + _DRAIN_S
+        return now_s >= self._drain_until_s or now_s - self._heard_s > _QUIET_S
+
     def _unsafe(self) -> bool:
+        if not self._closing or not self._checkpoints.is_complete:
+            return True
         return bool(self._hop.unacknowledged() or self._hop.outgoing.unacknowledged(OWN_STREAM))
 
     def _wait_ms(self) -> int:
@@ -188,6 +248,7 @@ class TrackerService:
         elif isinstance(message, End):
             result = self._core.end(message)
             self._watermark.leave(camera)
+            self._tell_health()  # ahead of the end: the last counts are stored with it
         if self._live.watched(camera):
             self._live.publish(camera, result)
         self._hop.outgoing.send(camera, result, delivered.seq)
@@ -199,60 +260,89 @@ class TrackerService:
             self._checkpoints.processed(camera, delivered.session, delivered.seq, time.monotonic(), last=last)
 
     def _checkpoint(self) -> None:
-        self._checkpoints.take(time.monotonic(), self._core.snapshot)
-        checkpoint = self._checkpoints.sendable(self._durable)
+        now_s = time.monotonic()
+        if self._closing or (self._has_live and self._core.reserve_is_low):
+            self._checkpoints.hurry()
+        self._checkpoints.take(now_s, self._snapshot)
+        checkpoint = self._checkpoints.sendable()
         if checkpoint is not None:
             self._checkpoints.sent(self._own(checkpoint))
-        positions = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM))
-        for camera, (session, seq) in (positions or {}).items():
-            self._hop.incoming.acknowledge(camera, session, seq)
+        acknowledged = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM), now_s)
+        if acknowledged is not None:
+            self._health.made_progress()
+            for camera, (session, seq) in acknowledged.positions.items():
+                self._hop.incoming.acknowledge(camera, session, seq)
+            self._owed_ends.update(acknowledged.ends)
+            self._confirm(acknowledged.events)
+        self._acknowledge_ends()
+        self._refuse_overdue(now_s)
 
-    def _durable(self, camera: int, session: int) -> int:
-        state = self._hop.streams.get(camera)
-        if state is None or state.session != session or state.live:
-            return 1 << 63  # an earlier session's: it was durable when this one was opened
-        return self._hop.outgoing.durable(camera)
+    def _acknowledge_ends(self) -> None:
+        for camera, (session, seq) in list(self._owed_ends.items()):
+            state = self._hop.streams.get(camera)
+            if state is None or state.session != session or self._hop.outgoing.durable(camera) > seq:
+                self._hop.incoming.acknowledge(camera, session, seq)
+                del self._owed_ends[camera]
 
-    def _own(self, message: Checkpoint | IdentityEvent) -> int:
+    def _snapshot(self) -> tuple[bytes, dict[int, bytes]]:
+        return self._core.snapshot(reserve=self._has_live and not self._closing)
+
+    def _confirm(self, events: tuple[IdentityEvent, ...]) -> None:
+        owed = self._confirmations
+        self._confirmations = [each for each in owed if not any(each.event is event for event in events)]
+        for each in owed:
+            if each not in self._confirmations:
+                each.reply.answer({"identity": each.event.identity})
+
+    def _refuse_overdue(self, now_s: float) -> None:
+        while self._confirmations and self._confirmations[0].deadline_s <= now_s:
+            self._confirmations.pop(0).reply.refuse(
+                "the decision is in effect but not on the disk yet, because the store does not answer; it is "
+                "lost if the tracker stops before the store is back"
+            )
+
+    def _own(self, message: Checkpoint) -> int:
         seq = self._own_seq
         self._hop.outgoing.send(OWN_STREAM, message, seq)
         self._own_seq += 1
         return seq
 
-    def _click(self, fields: Fields) -> Fields:
+    def _click(self, fields: Fields) -> Deferred:
         camera, x, y = integer(fields, "camera"), number(fields, "x"), number(fields, "y")
         identity = self._core.identity_at(camera, x, y)
         if identity is None:
             raise TrackingError(f"nobody with an identity is at {x:.0f}, {y:.0f} of camera {camera} now")
         return self._decide(self._core.follow(identity, now_ns()))
 
-    def _follow(self, fields: Fields) -> Fields:
+    def _follow(self, fields: Fields) -> Deferred:
         return self._decide(self._core.follow(integer(fields, "identity"), now_ns()))
 
-    def _unfollow(self, fields: Fields) -> Fields:
+    def _unfollow(self, fields: Fields) -> Deferred:
         return self._decide(self._core.unfollow(integer(fields, "identity"), now_ns()))
 
-    def _name(self, fields: Fields) -> Fields:
+    def _name(self, fields: Fields) -> Deferred:
         return self._decide(self._core.name(integer(fields, "identity"), text(fields, "name"), now_ns()))
 
-    def _merge(self, fields: Fields) -> Fields:
+    def _merge(self, fields: Fields) -> Deferred:
         identity, other = integer(fields, "identity"), integer(fields, "other")
         return self._decide(self._core.merge(identity, other, now_ns()))
 
-    def _split(self, fields: Fields) -> Fields:
+    def _split(self, fields: Fields) -> Deferred:
         tracks = fields.get("tracks")
         if not isinstance(tracks, list) or not all(type(each) is int for each in tracks):
             raise TrackingError("tracks must be a list of whole numbers")
         return self._decide(self._core.split(integer(fields, "identity"), tracks, now_ns()))
 
-    def _forget(self, fields: Fields) -> Fields:
+    def _forget(self, fields: Fields) -> Deferred:
         return self._decide(self._core.forget(integer(fields, "identity"), now_ns()))
 
-    def _decide(self, event: IdentityEvent) -> Fields:
-        self._own(event)
-        self._checkpoints.changed(time.monotonic())
+    def _decide(self, event: IdentityEvent) -> Deferred:
+        """Let a decision act at once, and reply when it is on the disk together with the state it changed."""
+        now_s, reply = time.monotonic(), Deferred()
+        self._checkpoints.decided(event, now_s)
+        self._confirmations.append(_Confirmation(event, reply, now_s + _CONFIRM_S))
         self._live.publish(EVERYONE, self._core.followed())
-        return {"identity": event.identity}
+        return reply
 
     def _end_camera(self, fields: Fields) -> Fields:
         camera, reason = integer(fields, "camera"), text(fields, "reason", 1000)
@@ -272,17 +362,23 @@ class TrackerService:
                 self._live.publish(EVERYONE, followed)
             self._followed_told_s = now_s
 
+    def _dropped(self) -> dict[str, float]:
+        """Frames given up because the store was away for too long, of each live camera that has any."""
+        live = [camera for camera, state in self._hop.streams.items() if state.live]
+        counts = {camera: self._hop.outgoing.dropped(camera) for camera in live}
+        return {dropped_reading(camera): float(count) for camera, count in counts.items() if count}
+
     def _report(self) -> None:
-        if self._health.due_in_s() > 0:
-            return
+        if self._health.due_in_s() <= 0:
+            self._tell_health()
+
+    def _tell_health(self) -> None:
         counters = {
             **{name: float(value) for name, value in self._core.counters.items()},
             "process_s": self._process_s,
             "rejected": float(self._hop.incoming.rejected + self._control.rejected + self._hop.refused),
             "repeated": float(self._hop.incoming.repeated),
-            "dropped": float(
-                sum(self._hop.outgoing.dropped(c) for c, s in self._hop.streams.items() if s.live)
-            ),
+            **self._dropped(),
         }
         report = self._health.report("running", counters)
         log.info("%s", described(report.readings))

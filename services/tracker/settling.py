@@ -95,6 +95,17 @@ class Settled(NamedTuple):
     scores: Float32
     observed: NDArray[np.bool_]
 
+    def only(self, rows: NDArray[np.bool_]) -> Settled:
+        """The same frame with these of its rows, a mask (N,)."""
+        return Settled(
+            self.t_ns,
+            self.ids[rows],
+            self.boxes[rows],
+            self.velocities[rows],
+            self.scores[rows],
+            self.observed[rows],
+        )
+
 
 class Settler:
     """Settles the frames of one forest, each once, in order, at most `delay_s` after it was taken in.

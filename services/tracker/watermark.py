@@ -9,11 +9,14 @@ have nothing to do with one another.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+CLOCK_SET_NS = 250_000_000
+"""What a live camera's time goes back by at most while no clock was set: estimated offsets of clocks vary."""
 
 
 @dataclass(slots=True)
@@ -42,10 +45,13 @@ class Watermark(Generic[T]):
     def add(self, camera: int, t_ns: int, item: T, *, live: bool, now_ns: int) -> None:
         """Take in the next item of a camera; a time before its camera's last one counts as that one.
 
-        A camera that had left is waited for again.
+        A camera that had left is waited for again.  Where a live camera's time goes back by more than
+        `CLOCK_SET_NS` a clock was set, and its order goes on from there.
         """
         queue = (self._live if live else self._recorded).setdefault(camera, _Queue())
         queue.left = False
+        if live and t_ns < queue.reached_ns - CLOCK_SET_NS:
+            queue.reached_ns = t_ns
         queue.reached_ns = max(queue.reached_ns, t_ns)
         queue.waiting.append((queue.reached_ns, now_ns, item))
 
@@ -55,6 +61,13 @@ class Watermark(Generic[T]):
             queue = group.get(camera)
             if queue is not None:
                 queue.left = True
+
+    def resume(self, camera: int, is_end: Callable[[T], bool]) -> None:
+        """Wait for a recorded camera again, and drop its end if that waits: more of its session will come."""
+        queue = self._recorded.setdefault(camera, _Queue())
+        queue.left = False
+        if queue.waiting and is_end(queue.waiting[-1][2]):
+            queue.waiting.pop()
 
     def rejoin(self, camera: int, *, live: bool) -> None:
         """Wait for this camera again: a new session of it has begun.

@@ -37,7 +37,9 @@ class VideoFile:
         _check_writable(path)
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
-            raise StorageError(f"cannot record to {path}: no video can be written there; name a .mp4 file")
+            raise StorageError(
+                f"cannot record to {path}: no video can be written there; name a .mp4 file", permanent=True
+            )
 
     def write(self, picture: NDArray[np.uint8]) -> None:
         """Append a picture of the file's size."""
@@ -46,7 +48,8 @@ class VideoFile:
             self.close()
             raise StorageError(
                 f"disk full: recording to {self._path} stopped after {self.frames} frames, which can be "
-                "played; free some space or record elsewhere"
+                "played; free some space or record elsewhere",
+                permanent=True,  # beginning again would overwrite them
             )
         self._writer.write(picture)
         self.frames += 1
@@ -131,6 +134,8 @@ class Recorder:
 def _check_writable(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
-        raise StorageError(f"cannot record to {path}: there is no folder {folder}")
+        raise StorageError(f"cannot record to {path}: there is no folder {folder}", permanent=True)
     if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise StorageError(f"cannot record to {path}: it may not be written; name another file")
+        raise StorageError(
+            f"cannot record to {path}: it may not be written; name another file", permanent=True
+        )

@@ -190,7 +190,19 @@ def test_errors_are_told_apart_by_what_they_mean() -> None:
         False,
         True,
     ]
-    assert [torch_device.device_lost(each) for each in (lost, other)] == [True, False]
+    recording = RuntimeError("CUDA error: operation not permitted when stream is capturing")
+    assert [torch_device.device_lost(each) for each in (lost, other, recording)] == [True, False, False]
+
+
+def test_memory_that_torch_does_not_give_back_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        assert torch_device.ALONE.locked(), "no other thread records meanwhile"
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED\nmore")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refused)
+    torch_device.give_memory_back(torch.device("cuda"))
+    torch_device.give_memory_back(torch.device("cpu"))
+    assert not torch_device.ALONE.locked()
 
 
 def test_that_there_is_no_gpu_is_said_aloud(

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
 
+from services.detector.torch_device import ALONE  # noqa: E402 - as above
 from services.detector.torch_graphs import MOST_GRAPHS, SEEN_BEFORE, Graphs  # noqa: E402 - as above
 
 
@@ -89,3 +90,16 @@ def test_what_cannot_be_recorded_is_computed_step_by_step_and_this_is_said(
     assert "doubling goes on without CUDA graphs" in caplog.text and reason in caplog.text
     assert len(caplog.records) == 1 and counts["graphs_given_up"] == 1
     assert len(runs) >= SEEN_BEFORE + 3
+
+
+def test_algorithms_are_tried_while_no_other_thread_records() -> None:
+    held: list[bool] = []
+
+    def function(batch: Any) -> Any:
+        held.append(ALONE.locked())
+        return batch
+
+    graphs = Graphs("noting", function, Counter(), Recorder())
+    for size in (2, 2, 3, 3):
+        graphs(torch.ones(size))
+    assert held == [True, False, True, False]

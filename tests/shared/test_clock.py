@@ -46,12 +46,28 @@ def test_of_many_exchanges_the_quickest_is_believed() -> None:
     assert estimator.offset_ns == HOUR
 
 
-def test_a_clock_that_was_set_is_followed_after_sixteen_exchanges() -> None:
+def test_a_clock_that_was_set_is_followed_from_the_next_exchange_on() -> None:
+    estimator = OffsetEstimator()
+    for _ in range(16):
+        exchange(estimator, HOUR, 0, 0)
+    exchange(estimator, 2 * HOUR, MS, MS)
+    assert estimator.offset_ns == 2 * HOUR
+    exchange(estimator, 0, MS, MS)
+    assert estimator.offset_ns == 0
+
+
+def test_clocks_that_drift_as_much_as_ntp_corrects_keep_their_quickest_exchange() -> None:
+    estimator = OffsetEstimator()
+    for second in range(16):
+        exchange(estimator, HOUR + second * MS // 2, 0 if second == 3 else 40 * MS, 0)
+    assert estimator.offset_ns == HOUR + 3 * MS // 2
+
+
+def test_after_a_reset_nothing_of_before_counts() -> None:
     estimator = OffsetEstimator()
     exchange(estimator, HOUR, 0, 0)
-    for _ in range(16):
-        exchange(estimator, 2 * HOUR, MS, MS)
-    assert estimator.offset_ns == 2 * HOUR
+    estimator.reset()
+    assert estimator.offset_ns == 0
 
 
 def test_an_answer_before_its_question_is_dropped() -> None:

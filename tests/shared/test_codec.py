@@ -364,7 +364,7 @@ def test_a_checkpoint_is_few_parts_whatever_it_holds_and_its_header_is_short() -
         (decision,) * 1000,
     )
     frames = encode(message)
-    assert len(frames) == 1 + 1 + 3 + 1 + 3 + 3
+    assert len(frames) == 1 + 2 + 3 + 1 + 3 + 3
     assert len(frames[0]) < 200
     assert max(map(len, frames)) <= 8 * max(PART_BYTES, MAX_IDENTITIES)
     assert same(decode(frames), message)

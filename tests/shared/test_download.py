@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +16,7 @@ import numpy as np
 import pytest
 
 from shared import download
-from shared.download import UnreachableError, cache_folder, fetch, sha256_of
+from shared.download import UnreachableError, cache_folder, fetch, replacing, sha256_of
 from shared.errors import DownloadError
 
 CONTENT = np.random.default_rng(7).bytes(300_000)
@@ -32,6 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     cuts: ClassVar[list[int]] = []
     asked: ClassVar[list[str]] = []
     sent: ClassVar[int] = 0
+    gate: ClassVar[threading.Event | None] = None
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range", "")
@@ -57,7 +62,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if Handler.cuts:
             body = body[: Handler.cuts.pop(0)]
             self.close_connection = True
-        self.wfile.write(body)
+        if Handler.gate is not None:
+            half = len(body) // 2
+            self.wfile.write(body[:half])
+            Handler.gate.wait()
+            body = body[half:]
+        with contextlib.suppress(OSError):  # the client was killed
+            self.wfile.write(body)
 
     def send_endlessly(self) -> None:
         self.send_response(200)
@@ -159,6 +170,85 @@ def test_a_connection_that_always_breaks_off_ends_with_an_error_and_keeps_what_c
 
     assert left_in(tmp_path) == ["file.bin.part"]
     assert fetch(f"{address}/file", tmp_path / "file.bin", SHA256).read_bytes() == CONTENT
+
+
+FETCH = """
+import logging, sys
+from pathlib import Path
+from shared.download import fetch
+logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
+fetch(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+"""
+
+
+@contextmanager
+def fetching(address: str, destination: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that downloads the file; its log comes from its stdout."""
+    words = [sys.executable, "-u", "-c", FETCH, address, str(destination), SHA256]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.fixture
+def held_back() -> Iterator[threading.Event]:
+    """The server sends the second half of what it is asked for when this is set."""
+    Handler.gate = threading.Event()
+    yield Handler.gate
+    Handler.gate.set()
+    Handler.gate = None
+
+
+def test_of_two_processes_that_want_one_file_one_downloads_it_and_the_other_waits(
+    address: str, tmp_path: Path, held_back: threading.Event
+) -> None:
+    destination = tmp_path / "file.bin"
+    with fetching(f"{address}/file", destination) as first:
+        assert "downloading file.bin" in line_of(first)
+        with fetching(f"{address}/file", destination) as second:
+            assert "another process is downloading file.bin: waiting for it" in line_of(second)
+            held_back.set()
+            assert (first.wait(), second.wait()) == (0, 0)
+    assert destination.read_bytes() == CONTENT
+    assert Handler.asked == [""]
+    assert left_in(tmp_path) == ["file.bin"]
+
+
+def test_whoever_waits_goes_on_where_a_killed_download_stopped(
+    address: str, tmp_path: Path, held_back: threading.Event
+) -> None:
+    destination = tmp_path / "file.bin"
+    with fetching(f"{address}/file", destination) as first:
+        assert "downloading file.bin" in line_of(first)
+        with fetching(f"{address}/file", destination) as second:
+            assert "waiting for it" in line_of(second)
+            while not (tmp_path / "file.bin.part").stat().st_size:
+                assert first.poll() is None
+            first.kill()
+            held_back.set()
+            assert second.wait() == 0
+    assert destination.read_bytes() == CONTENT
+    assert Handler.asked[0] == ""
+    assert Handler.asked[1].startswith("bytes=")
+
+
+def test_a_file_made_in_place_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), replacing(tmp_path / "file") as unfinished:
+        unfinished.write_text("half")
+        raise ValueError("no")
+    assert left_in(tmp_path) == []
+    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert left_in(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "one"
 
 
 @pytest.mark.parametrize("other", [CONTENT[:-1] + b"x", CONTENT + b"more", b""])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import zmq
 
 from shared.endpoints import TCP_PORTS, Endpoints
-from shared.errors import ConfigError
+from shared.errors import ConfigError, LinkError
 from shared.sockets import open_socket
 from tests.shared.wire import Context
 
@@ -39,6 +41,59 @@ def test_every_data_folder_has_addresses_that_can_be_bound(
 def test_different_long_folders_have_different_addresses(tmp_path: Path) -> None:
     one, other = (Endpoints.local(tmp_path / ("x" * 150 + end)) for end in "ab")
     assert not set(asdict(one).values()) & set(asdict(other).values())
+
+
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder whose path is too long for sockets; the folder for temporary files is the test's own."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir(mode=0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return tmp_path / ("x" * 150)
+
+
+def folder_of(endpoints: Endpoints) -> Path:
+    return Path(endpoints.frames.removeprefix("ipc://")).parent
+
+
+def test_folders_of_sockets_are_closed_to_other_users(tmp_path: Path, deep: Path) -> None:
+    for data in (tmp_path / "data", deep):
+        endpoints = Endpoints.local(data)
+        endpoints.prepare()
+        assert folder_of(endpoints).stat().st_mode & 0o077 == 0
+    assert folder_of(Endpoints.local(deep)).parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_folder_for_sockets_is_the_data_folders_owners(tmp_path: Path, deep: Path) -> None:
+    assert f"tracking-system-{os.geteuid()}" in folder_of(Endpoints.local(deep)).parts
+    deep.mkdir()
+    assert folder_of(Endpoints.local(deep)).parent == tmp_path / "tmp" / f"tracking-system-{os.geteuid()}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give folders away")
+def test_a_folder_for_sockets_that_another_user_has_made_is_refused(tmp_path: Path, deep: Path) -> None:
+    theirs = tmp_path / "tmp" / "tracking-system-0"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 12345, 12345)
+    with pytest.raises(LinkError, match=r"belongs to another user \(number 12345\).*shorter path") as refused:
+        Endpoints.local(deep)
+    assert refused.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(mode=0o755), r"is open to other users \(mode 0755, not 0700\)"),
+        (lambda path: path.symlink_to(path.parent), "is no folder"),
+        (lambda path: path.touch(), "File exists"),
+    ],
+)
+def test_a_folder_for_sockets_that_others_could_use_is_refused(
+    tmp_path: Path, deep: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path / "tmp" / f"tracking-system-{os.geteuid()}")
+    with pytest.raises(LinkError, match=said):
+        Endpoints.local(deep)
 
 
 def test_network_addresses_are_the_hubs_hosts_and_fixed_ports() -> None:

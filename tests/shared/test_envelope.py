@@ -48,7 +48,7 @@ def test_a_truncated_envelope_is_none(envelope: Envelope, length: int) -> None:
 def test_another_version_is_refused_by_its_number() -> None:
     frame = bytearray(Envelope(Kind.PING).pack())
     frame[2] = 9
-    with pytest.raises(MessageError, match="link version 9, this program speaks 1"):
+    with pytest.raises(MessageError, match="link version 9, this program speaks 2"):
         unpack(bytes(frame))
 
 

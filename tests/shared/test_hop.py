@@ -9,9 +9,9 @@ import zmq
 
 from shared.errors import LinkError
 from shared.hop import Begun, Event, Hop, serve
-from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported
+from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed
 from shared.link_sender import LinkSender
-from shared.messages import End, FrameStamp, Report
+from shared.messages import End, Frame, FrameStamp, Report
 from tests.shared.wire import Context, pump_until
 
 KNOWN = (1, 2)
@@ -42,6 +42,7 @@ class Line:
         self.arrived: list[tuple[int, int]] = []
         self.reports: list[Report] = []
         self.refused: dict[int, str] = {}
+        self.refusals: dict[int, LinkError] = {}
         self.left_out: list[int] = []
         self.refuses: set[int] = set()
         self.next_is_there = True
@@ -52,6 +53,7 @@ class Line:
             self.sender.poll()
         except LinkError as error:
             self.refused[getattr(error, "stream", 0)] = str(error)
+            self.refusals[getattr(error, "stream", 0)] = error
         for event in self.hop.receive():
             self.events.append(event)
             if isinstance(event, Delivered):
@@ -142,7 +144,9 @@ def test_a_stream_whose_beginning_nobody_has_any_more_is_refused(context: Contex
     line = Line(context, tmp_path, goes_on_at=-1)
     line.sender.open(RECORDED, 7, live=False)
     line.until(lambda: RECORDED in line.refused)
-    assert "history before frame 0 is gone from the end; start all services again" in line.refused[RECORDED]
+    assert "history before frame 0 is gone from the end" in line.refused[RECORDED]
+    assert "start the camera's ingest again" in line.refused[RECORDED]
+    assert not line.refusals[RECORDED].permanent
 
 
 def test_a_stream_that_comes_again_with_another_session_is_renewed(line: Line) -> None:
@@ -179,3 +183,26 @@ def test_serving_goes_on_until_it_is_stopped_and_nothing_is_left_to_do(context: 
     far.send(b"")
     serve([near], stop, step=step, busy=lambda: left[0] > 0)
     assert left[0] == 0 and stop.is_set()
+
+
+def test_a_recording_goes_on_at_the_number_of_its_end_and_nothing_before_it_comes_again(
+    context: Context, line: Line, tmp_path: Path
+) -> None:
+    def send(frames: range) -> None:
+        line.until(lambda: line.sender.position(RECORDED) is not None)
+        for number in range(frames.stop):
+            if number >= (line.sender.position(RECORDED) or 0):
+                stamp = FrameStamp(RECORDED, 7, number, number, 4, 4)
+                line.sender.send(RECORDED, Frame(stamp, b"jpeg"), number)
+        line.sender.send(RECORDED, message(RECORDED, frames.stop), frames.stop)
+
+    line.sender.open(RECORDED, 7, live=False)
+    send(range(3))
+    line.until(lambda: line.sender.durable(RECORDED) == 4)
+    line.sender.close()
+    line.sender = LinkSender(context, f"ipc://{tmp_path}/near", name="the middle")
+    line.sender.open(RECORDED, 7, live=False)
+    send(range(3, 5))
+    line.until(lambda: line.sender.durable(RECORDED) == 6)
+    assert line.arrived == [(RECORDED, number) for number in (0, 1, 2, 3, 3, 4, 5)]
+    assert [type(each) for each in line.events if not isinstance(each, Delivered)] == [Begun, Resumed]

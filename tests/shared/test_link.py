@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import shared.link_receiver
 from shared import envelope, link_sender
 from shared.clock import now_ns
-from shared.envelope import Envelope, Kind
+from shared.envelope import Envelope, Kind, Refusal
 from shared.errors import LinkError, StreamRefusedError
 from shared.limits import MAX_MESSAGE_BYTES
 from shared.link_receiver import Delivered, Event, LinkReceiver, Opened, Reported, Silent
@@ -508,7 +508,8 @@ def test_what_a_restarted_sender_left_behind_does_not_displace_its_successor(
     left_behind.connect(ipc)
     left_behind.send(Envelope(Kind.OPEN, 1, 7, b=1).pack())
     pump_until(lambda: bool(left_behind.poll(1)), recording.pump, disk.pump)
-    assert envelope.unpack(left_behind.recv())[0].kind is Kind.REFUSE
+    got, _ = envelope.unpack(left_behind.recv())
+    assert (got.kind, got.a) == (Kind.REFUSE, Refusal.ASK_LATER)
     recording.total = 20
     pump_until(recording.safe, recording.pump, disk.pump)
     assert disk.written == {1: list(range(20))}
@@ -530,6 +531,43 @@ def test_a_sender_whose_clock_was_set_back_takes_over_once_the_other_is_silent(
     assert envelope.unpack(later.recv())[0].kind is Kind.ACCEPT
 
 
+def test_a_successor_begun_after_the_clock_was_set_back_keeps_asking_and_is_heard_in_the_end(
+    context: Context, ipc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Time()
+    disk = Disk(context, ipc, clock=clock)
+    killed = Recording(context, ipc, 10)
+    pump_until(killed.safe, killed.pump, disk.pump)
+    monkeypatch.setattr(link_sender, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(link_sender, "now_ns", lambda: now_ns() - 3_600_000_000_000)
+    successor = Recording(context, ipc, 20)
+    refused = []
+    monkeypatch.setattr(link_sender.log, "warning", lambda *words: refused.append(words))
+    pump_until(lambda: bool(refused), successor.pump, disk.pump)
+    clock.now_s += shared.link_receiver.SILENCE_S + 1
+    pump_until(successor.safe, successor.pump, disk.pump)
+    assert disk.written == {1: list(range(20))}
+    assert len(refused) == 1, "told once, however often it asks"
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_refusal_says_whether_starting_the_sender_again_will_help(
+    context: Context, ipc: str, *, permanent: bool
+) -> None:
+    receiver = LinkReceiver(context, ipc)
+    sender = LinkSender(context, ipc, name="the disk")
+    sender.open(5, 7, live=False)
+
+    def refuse() -> None:
+        for event in receiver.receive():
+            if isinstance(event, Opened):
+                receiver.refuse(event.stream, "no", permanent=permanent)
+
+    with pytest.raises(StreamRefusedError) as refusal:
+        pump_until(lambda: False, sender.poll, refuse)
+    assert refusal.value.permanent is permanent
+
+
 def test_a_stream_the_receiver_does_not_know_is_opened_again(context: Context, ipc: str) -> None:
     dealer = context.socket(zmq.DEALER)
     receiver = LinkReceiver(context, ipc)
@@ -549,8 +587,9 @@ def test_a_receiver_that_lost_what_it_had_answered_for_is_an_error_not_a_standst
     disk.written.clear()
     disk.restart()
     recording.total = 20
-    with pytest.raises(LinkError, match="answered for everything below 10"):
+    with pytest.raises(LinkError, match="answered for everything below 10") as lost:
         pump_until(lambda: False, recording.pump, disk.pump)
+    assert not lost.value.permanent
 
 
 def test_a_malformed_message_of_a_stream_refuses_the_stream_and_is_counted(
@@ -582,6 +621,22 @@ def test_the_offset_between_two_clocks_is_found_and_told(
     assert abs(disk.receiver.clock_offset_ns(1) - skew_ns) < 1_000_000_000
     assert abs(recording.sender.clock.offset_ns - skew_ns) < 1_000_000_000
     assert disk.receiver.clock_offset_ns(99) == 0
+
+
+def test_a_sender_whose_clock_was_set_tells_the_new_offset_without_waiting_for_the_next_ping(
+    context: Context, ipc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_ns = 0
+    monkeypatch.setattr(link_sender, "now_ns", lambda: now_ns() + ahead_ns)
+    clock = Time()  # stands still: no ping is due
+    disk = Disk(context, ipc)
+    sender = LinkSender(context, ipc, name="the disk", monotonic_s=clock)
+    sender.open(1, 7, live=True)
+    pump_until(lambda: sender.position(1) is not None and sender.connected, sender.poll, disk.pump)
+    ahead_ns = -3_600_000_000_000
+    sender.clock_was_set()
+    pump_until(lambda: disk.receiver.clock_offset_ns(1) != 0, sender.poll, disk.pump)
+    assert abs(disk.receiver.clock_offset_ns(1) + ahead_ns) < 1_000_000_000
 
 
 def test_a_sender_that_is_not_heard_is_told_of_once_and_again_after_it_was_back(

@@ -178,3 +178,45 @@ def test_the_oldest_unsent_message_makes_place_and_what_is_on_its_way_stays() ->
     window.acknowledged(1, 1, 10)
     assert list(window.sendable()) == [(1, "c"), (2, "d")]
     assert not window.drop_oldest_unsent()
+
+
+def ended() -> SendWindow[str]:
+    """Two messages and the end, all durable."""
+    window: SendWindow[str] = SendWindow()
+    window.accepted(0, 0, 8)
+    for message in ("a", "b"):
+        window.push(message)
+    window.push("end", 2, end=True)
+    list(window.sendable())
+    window.acknowledged(3, 3, 11)
+    return window
+
+
+def test_an_end_is_answered_for_and_does_not_use_up_its_number() -> None:
+    window = ended()
+    assert (window.durable, window.unacknowledged, window.oldest) == (3, 0, 2)
+    window.take_back_end()
+    assert (window.durable, window.next, window.oldest, window.has_end) == (2, 2, 2, False)
+    window.accepted(2, 2, 10)
+    assert window.push("c", 2) == 2
+    assert list(window.sendable()) == [(2, "c")]
+
+
+def test_an_end_that_is_on_its_way_can_be_taken_back() -> None:
+    window: SendWindow[str] = SendWindow()
+    window.accepted(0, 0, 8)
+    window.push("a")
+    window.push("end", end=True)
+    list(window.sendable())
+    window.take_back_end()
+    window.accepted(0, 1, 8)
+    window.push("b", 1)
+    assert list(window.sendable()) == [(1, "b")]
+
+
+def test_a_receiver_that_has_lost_the_end_is_sent_it_again() -> None:
+    window = ended()
+    window.accepted(2, 2, 10)
+    assert list(window.sendable()) == [(2, "end")]
+    assert window.acknowledged(3, 3, 11)
+    assert window.unacknowledged == 0

@@ -164,3 +164,44 @@ def test_a_camera_that_becomes_live_holds_up_no_recorded_one() -> None:
     watermark.rejoin(2, live=True)
     watermark.add(1, 5, (5, 1, 0), live=False, now_ns=0)
     assert list(watermark.ready(0)) == [(5, 1, 0)]
+
+
+def test_a_live_camera_whose_clock_is_set_back_neither_waits_nor_holds_others_up_for_long() -> None:
+    watermark: Watermark[Item] = Watermark((), WAIT_NS)
+    hour_ns, step_ns = 3600 * 10**9, 10**9
+    out: list[tuple[int, int]] = []
+    for number in range(20):
+        now_ns = number * step_ns
+        t_ns = hour_ns + now_ns
+        live(1, t_ns, now_ns, watermark)
+        live(2, t_ns - hour_ns if number >= 10 else t_ns, now_ns, watermark)
+        out += [(camera, now_ns) for _, camera, _ in watermark.ready(now_ns)]
+        out += [(camera, now_ns) for _, camera, _ in watermark.ready(now_ns + WAIT_NS)]
+    assert out == sorted(out, key=lambda each: each[1])
+    assert [sum(camera == each for camera, _ in out) for each in (1, 2)] == [20, 20]
+
+
+def test_after_a_forward_step_that_is_corrected_a_live_camera_does_not_wait_out_the_difference() -> None:
+    watermark: Watermark[Item] = Watermark((), WAIT_NS)
+    hour_ns, step_ns = 3600 * 10**9, 10**9
+    for number, ahead_ns in enumerate([0, hour_ns, 0, 0]):
+        now_ns = number * step_ns
+        live(1, now_ns + ahead_ns, now_ns, watermark)
+        live(2, now_ns, now_ns, watermark)
+        list(watermark.ready(now_ns + WAIT_NS))
+    # Camera 2 has reached this time already, so camera 1 does not have to wait for it.
+    live(1, 3 * step_ns, 4 * step_ns, watermark)
+    assert [camera for _, camera, _ in watermark.ready(4 * step_ns)] == [1]
+
+
+def test_a_camera_that_goes_on_behind_its_end_is_waited_for_again() -> None:
+    watermark = recorded(1, 2)
+    watermark.add(1, 5, (5, 1, 0), live=False, now_ns=0)
+    watermark.add(1, 5, (5, 1, 9), live=False, now_ns=0)
+    watermark.resume(1, lambda item: item[2] == 9)
+    watermark.leave(2)
+    assert list(watermark.ready(0)) == [(5, 1, 0)]
+    watermark.leave(1)
+    watermark.resume(1, lambda item: item[2] == 9)
+    watermark.add(2, 6, (6, 2, 0), live=False, now_ns=0)
+    assert list(watermark.ready(0)) == []

@@ -19,7 +19,7 @@ PATIENCE_S = 90.0
 SETTINGS = "family: openvino\ndetector: person-detection-0200\nthreads: 1\nreport_every_s: 0.5\n"
 
 
-def record(video: Path, path: Path, frames: int, columns: slice) -> Path:
+def record(video: Path, path: Path, frames: int, columns: slice, fps: float = 10.0) -> Path:
     """Write the first frames of a video, some columns of each, as a video of its own."""
     capture = cv2.VideoCapture(str(video))
     writer = None
@@ -29,7 +29,7 @@ def record(video: Path, path: Path, frames: int, columns: slice) -> Path:
         picture = frame[:, columns]
         if writer is None:
             size = (picture.shape[1], picture.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, size)
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         writer.write(picture)
     assert writer is not None
     writer.release()

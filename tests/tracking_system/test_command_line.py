@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
-from services.ingest.service import recorded_session
+from services.ingest.recording import recorded_session
 from services.store.database import DatabaseManager
 from shared.config import CameraConfig
 from shared.endpoints import Endpoints
-from shared.errors import StorageError
 from shared.messages import End, FrameStamp, IdentityEvent, Report, Tracks
 from tests.tracking_system.plaza import command, tracking_system
 from tracking_system.__main__ import COMMANDS, main
 from tracking_system.commands.arguments import add_hosts, endpoints
-from tracking_system.data_folder import held
 
 START_NS = 1_714_564_800 * 10**9  # 2024-05-01 12:00:00
 STEP_NS = 10**8
@@ -294,26 +291,3 @@ def test_models_that_are_there_are_not_fetched(shared_data: Path, capsys: pytest
 
 def test_an_unknown_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown network 'nothing'" in refused(capsys, "models", "pull", "nothing", "--models", tmp_path)
-
-
-# -- the data folder -------------------------------------------------------------------------------
-
-
-def test_a_data_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    with held(folder):
-        with (
-            pytest.raises(StorageError, match=rf"in use by another run \(process {os.getpid()}\)"),
-            held(folder),
-        ):
-            pass
-        with pytest.raises(StorageError, match="in use"), held(folder):
-            pass
-    with held(folder):
-        pass
-
-
-def test_a_data_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written"), held(tmp_path / "file" / "data"):
-        pass

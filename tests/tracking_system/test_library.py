@@ -243,7 +243,7 @@ def test_a_closed_tracker_says_so(make: Make, plaza: list[Image]) -> None:
 @pytest.mark.data
 def test_a_folder_that_cannot_be_made_is_a_clear_error(make: Make, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be made"):
+    with pytest.raises(StorageError, match="cannot be written: Not a directory"):
         make(data=tmp_path / "file" / "data")
 
 

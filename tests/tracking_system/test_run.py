@@ -16,6 +16,7 @@ from services.store.history import History
 from services.store.statistics import statistics
 from tests.tracking_system.plaza import (
     PATIENCE_S,
+    SETTINGS,
     await_condition,
     command,
     configured,
@@ -23,6 +24,7 @@ from tests.tracking_system.plaza import (
     record,
     tracking_system,
 )
+from tracking_system.missing_frames import missing_text
 
 pytestmark = pytest.mark.data
 
@@ -34,8 +36,8 @@ def recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     folder = tmp_path_factory.mktemp("recordings")
     video = shared_data / "data/video/vtest.avi"
     return {
-        f"{name} {side}": record(video, folder / f"{name}-{side}.mp4", frames, columns)
-        for name, frames in (("short", SHORT), ("long", LONG))
+        f"{name} {side}": record(video, folder / f"{name}-{side}.mp4", frames, columns, fps)
+        for name, frames, fps in (("short", SHORT, 10.0), ("long", LONG, 10.0), ("fast", LONG, 200.0))
         for side, columns in (("left", slice(0, 384)), ("right", slice(384, 768)))
     }
 
@@ -88,6 +90,49 @@ def test_a_recorded_run_ends_by_itself_with_every_frame(short: Path, tmp_path: P
     log = (data / "tracker.log").read_text()
     assert "INFO    ingest camera=2 [MainThread]" in log
     assert "Traceback" not in done.stderr + log
+
+
+def test_every_frame_that_a_live_camera_lost_is_counted_and_told(
+    recordings: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    config = tmp_path / "cameras.yaml"
+    sources = [recordings[f"fast {side}"] for side in ("left", "right")]
+    cameras = "".join(f"  {n}: {{source: {source}, delivery: live}}\n" for n, source in enumerate(sources, 1))
+    config.write_text(f"cameras:\n{cameras}models: {shared_data / 'models'}\n{SETTINGS}target_fps: 240\n")
+    done = tracking_system("run", config, "--headless", "--data", data)
+    assert done.returncode == 0, done.stderr
+    with History(data) as history:
+        numbers = statistics(history)
+    captured = {r.instance: r.readings["frames"] for r in numbers.reports if r.service == "ingest"}
+    assert {c.camera: c.frames + c.missing for c in numbers.cameras} == captured
+    told = tracking_system("stats", data).stdout
+    for camera in numbers.cameras:
+        assert camera.missing > 0, "faster than any detector"
+        assert missing_text(camera) in done.stderr
+        assert f"{camera.name}: {missing_text(camera)}" in told
+
+
+def test_the_same_run_again_says_that_nothing_is_left_and_another_recording_is_refused(
+    short: Path, recordings: dict[str, Path], shared_data: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    assert tracking_system("run", short, "--headless", "--data", data).returncode == 0
+    again = tracking_system("run", short, "--headless", "--data", data)
+    assert again.returncode == 0
+    assert "nothing was left to do" in again.stderr
+    assert "started" not in again.stderr
+    (tmp_path / "other").mkdir()
+    sources = [recordings["short left"], recordings["long right"]]
+    other = configured(tmp_path / "other", shared_data / "models", sources)
+    refused = tracking_system("run", other, "--headless", "--data", data)
+    assert refused.returncode == 2
+    assert f"camera 2 is {sources[1]}, but in {data} it is {recordings['short right']}" in refused.stderr
+    assert frames_on_disk(data) == {1: SHORT, 2: SHORT}
+    # What is stored of people, and the way to cameras, is for its owner only.
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (data, data / "run" / "cameras.yaml")}
+    assert modes == {"data": 0o700, "cameras.yaml": 0o600}
+    assert {path.stat().st_mode & 0o777 for path in data.glob("tracking.db*")} == {0o600}
 
 
 def test_services_are_told_which_networks_were_found(short: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tracking_system.supervisor import Exit, ProcessTable, Program, RestartPolicy
 
-QUICK = RestartPolicy(first_s=0.02, longest_s=0.05, quick_s=60.0, most_quick=3)
+QUICK = RestartPolicy(first_s=0.02, longest_s=0.05, most_fruitless=3)
 PATIENCE_S = 30.0
 
 
@@ -84,13 +84,89 @@ def test_a_program_that_only_crashes_is_given_up(watched: Watched) -> None:
     assert watched.table.alive() == []
 
 
-def test_a_program_that_ran_long_before_it_crashed_is_always_started_again() -> None:
-    watched = Watched(RestartPolicy(first_s=0.0, longest_s=0.0, quick_s=0.0, most_quick=2))
+def test_a_program_that_crashes_again_and_again_is_given_up_however_long_each_life_lasts() -> None:
+    watched = Watched(RestartPolicy(first_s=0.0, longest_s=0.0, most_fruitless=3))
+    lives = iter([10.0, 20.0, 400.0])
+    watched.start("a", READY + "signal.pause()")
+    exits = []
+    for life_s in lives:
+        watched.await_lines(1)
+        entry = watched.table._entries["a"]
+        entry.started_s -= life_s
+        pid = watched.table.pid("a")
+        assert pid is not None
+        os.kill(pid, signal.SIGABRT)
+        exits.append(watched.exit())
+        watched.table.wait(0.0)
+    assert [each.verdict for each in exits] == ["restarting", "restarting", "given up"]
+    assert [each.fruitless for each in exits] == [1, 2, 3]
+    assert exits[-1].lived_s > 400
+
+
+PROGRESS = "from shared.progress_signal import ProgressSignal; ProgressSignal().give(); "
+
+
+def test_a_program_that_gets_somewhere_before_it_crashes_is_always_started_again() -> None:
+    watched = Watched(RestartPolicy(first_s=0.0, longest_s=0.0, most_fruitless=2))
+    watched.start("a", PROGRESS + "raise SystemExit(1)")
+    exits = [watched.exit() for _ in range(5)]
+    assert [(each.verdict, each.fruitless) for each in exits] == [("restarting", 1)] * 5
+    watched.table.kill(["a"])
+    while watched.table.alive():
+        watched.table.wait(PATIENCE_S)
+
+
+def test_progress_begins_the_count_of_fruitless_lives_anew(tmp_path: Path) -> None:
+    watched = Watched(RestartPolicy(first_s=0.0, longest_s=0.0, most_fruitless=3))
+    marks = tmp_path / "marks"
+    watched.start(
+        "a",
+        f"f = open({str(marks)!r}, 'a+'); f.write('x'); f.flush()\n"
+        f"if f.tell() == 3: {PROGRESS}\nraise SystemExit(1)",
+    )
+    assert [watched.exit().fruitless for _ in range(5)] == [1, 2, 1, 2, 3]
+    assert watched.table.alive() == []
+
+
+def test_a_program_that_lived_long_counts_as_one_that_got_somewhere() -> None:
+    watched = Watched(RestartPolicy(first_s=0.0, longest_s=0.0, most_fruitless=2, steady_s=0.0))
     watched.start("a", "raise SystemExit(1)")
     assert [watched.exit().verdict for _ in range(5)] == ["restarting"] * 5
     watched.table.kill(["a"])
     while watched.table.alive():
         watched.table.wait(PATIENCE_S)
+
+
+def test_a_grandchild_that_holds_the_pipe_open_delays_nothing(watched: Watched) -> None:
+    watched.start(
+        "a",
+        "import os, subprocess\n"
+        "fd = int(os.environ['TRACKING_SYSTEM_PROGRESS_FD'])\n"
+        "p = subprocess.Popen(['sleep', '1000'], pass_fds=[fd], stderr=subprocess.DEVNULL)\n"
+        "raise SystemExit(str(p.pid))",
+    )
+    exit_ = watched.exit()
+    assert (exit_.verdict, exit_.fruitless) == ("restarting", 1)
+    watched.table.terminate(["a"])
+    psutil.Process(int(exit_.last_words[0])).kill()
+
+
+def test_a_process_that_has_ended_is_not_signalled_for_its_number_may_be_anothers_by_now(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.start("a", "")
+    pid = watched.table.pid("a")
+    assert pid is not None
+    signalled: list[int] = []
+    while psutil.pid_exists(pid):  # until it has been reaped
+        threading.Event().wait(0.001)
+    monkeypatch.setattr(os, "killpg", lambda number, _: signalled.append(number))
+    monkeypatch.setattr(os, "kill", lambda number, _: signalled.append(number))
+    watched.table.terminate(["a"])
+    watched.table.kill(["a"])
+    monkeypatch.undo()
+    assert signalled == []
+    assert watched.exit().verdict == "stopped"
 
 
 @pytest.mark.parametrize("code", [2, 3])
@@ -182,7 +258,7 @@ def test_one_name_is_started_once(watched: Watched) -> None:
 
 @given(first_s=st.floats(0.01, 5), longest_s=st.floats(5, 60), most=st.integers(1, 20))
 def test_pauses_double_up_to_the_longest_and_end(first_s: float, longest_s: float, most: int) -> None:
-    policy = RestartPolicy(first_s, longest_s, most_quick=most)
+    policy = RestartPolicy(first_s, longest_s, most_fruitless=most)
     pauses = [policy.pause_s(n) for n in range(1, most)]
     assert policy.pause_s(most) is None
     for before, after in pairwise(pauses):

@@ -17,9 +17,9 @@ from shared import logs
 from shared.config import CameraConfig
 from shared.config_file import Setup, dump
 from shared.errors import StorageError
+from shared.folder_lock import FolderLock
 from tracking_system.commands.arguments import add_settings, settings_of
 from tracking_system.commands.run import run_setup
-from tracking_system.data_folder import held
 from tracking_system.demo.sample_video import sample_video
 from tracking_system.demo.scene import PLAZA, cut
 
@@ -92,7 +92,7 @@ def _cameras(paths: Sequence[Path]) -> dict[int, CameraConfig]:
 
 def _clear(out: Path) -> None:
     """Remove what an earlier demonstration found out, so that this one does the work again."""
-    with held(out):
+    with FolderLock(out, "tracking-system demo"):
         try:
             for path in [*out.glob(f"{DATABASE_NAME}*"), out / "mosaic.mp4", out / "people.txt"]:
                 path.unlink(missing_ok=True)

@@ -12,22 +12,34 @@ from pathlib import Path
 
 import cv2
 
+from services.ingest.recording import recorded_session
 from services.ingest.source import check_delivery, kind_of, local_path
 from services.store.history import History
 from services.store.statistics import statistics
 from shared import logs
 from shared.config_file import Setup, is_recorded
 from shared.errors import ConfigError, SourceError, TrackingError
+from shared.folder_lock import FolderLock
 from tracking_system.commands.arguments import add_data, add_settings, setup_of
-from tracking_system.data_folder import held
-from tracking_system.local_run import INTERRUPTED, LocalRun, child_environment, python_command, write_snapshot
+from tracking_system.continuation import continue_folder
+from tracking_system.local_run import (
+    FINISHED,
+    INTERRUPTED,
+    LocalRun,
+    child_environment,
+    python_command,
+    write_snapshot,
+)
+from tracking_system.missing_frames import missing_text
 from tracking_system.progress import Progress
 
 log = logging.getLogger(__name__)
 
 _EPILOG = """\
 Recordings: the run ends when every frame of every camera is in the database; the same command again goes
-on where an interrupted one stopped. Live cameras: the run ends with Ctrl-C.
+on where an interrupted one stopped, and says so where nothing is left.
+Live cameras: the run ends with Ctrl-C, and exits with 0.
+A second Ctrl-C ends the run at once.
 
 examples:
   tracking-system run cameras.yaml
@@ -57,15 +69,21 @@ def run_setup(setup: Setup, data: Path, *, window: bool, record: Path | None) ->
     totals = check_sources(setup)
     _check_display(window=window)
     _check_record(record)
-    with held(data):
+    with FolderLock(data, "tracking-system run", "supervisor"):
         logs.configure("run", data, setup.config.log_level)
+        if not continue_folder(setup, data):
+            log.info("nothing was left to do: every frame of every camera is in %s already", data)
+            _tell_numbers(data)
+            log.info("to see it: tracking-system replay %s; to do it again, choose another --data", data)
+            return FINISHED
         snapshot = write_snapshot(setup, data)
         # What was chosen is named, so that no service looks again for what is not to be had.
         detector, embedder = _checked_models(snapshot)
         setup = replace(setup, config=replace(setup.config, detector=detector, embedder=embedder))
         snapshot = write_snapshot(setup, data)
         local_run = LocalRun(setup, snapshot, data, window=window, record=record)
-        with Progress(data, totals) as progress:
+        sessions = {number: recorded_session(setup.cameras[number]) for number in totals}
+        with Progress(data, totals, sessions) as progress:
             code = local_run.run(progress)
         _tell(local_run, data, code)
     return code
@@ -130,21 +148,28 @@ def _tell(local_run: LocalRun, data: Path, code: int) -> None:
     """How the run ended, on the console and in the log."""
     for name, reason in local_run.failed.items():
         log.error("%s failed: %s", name, reason)
+    if not _tell_numbers(data):
+        return
+    if code == INTERRUPTED:
+        log.info("the same command goes on where this run stopped")
+    else:
+        log.info("who was where: tracking-system last-seen %s", data)
+
+
+def _tell_numbers(data: Path) -> bool:
+    """What is in the database; False where it cannot be read."""
     try:
         with History(data) as history:
             numbers = statistics(history)
     except TrackingError as error:
         log.warning("%s", error)
-        return
+        return False
     for camera in numbers.cameras:
         notes = [camera.ended or "not at its end"]
-        if camera.missing:
-            notes.append(f"{camera.missing} frames missing")
+        if missing := missing_text(camera):
+            notes.append(missing)
         if camera.detail:
             notes.append(camera.detail)
         log.info("%s: %d frames, %d people, %s", camera.name, camera.frames, camera.people, ", ".join(notes))
     log.info("%d people in %d frames; everything is in %s", numbers.people, numbers.frames, data)
-    if code == INTERRUPTED:
-        log.info("the same command goes on where this run stopped")
-    else:
-        log.info("who was where: tracking-system last-seen %s", data)
+    return True

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from shared import logs
-from shared.config_file import Setup
+from shared.config_file import Setup, is_recorded
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError, TrackingError
 from tracking_system.commands.arguments import add_data, add_hosts, add_settings, endpoints, setup_of
 from tracking_system.parent import die_with_parent
 
 log = logging.getLogger(__name__)
+
+START_AGAIN, GIVE_UP = 1, 2
+"""Exit codes of a service that failed."""
 
 _EXAMPLES = {
     "ingest": "--camera 2 --detector-host gpu",
@@ -53,17 +56,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the service until it is done or asked to end."""
+    """Run the service until it is done or asked to end; the exit code.
+
+    An error that may pass ends it with `START_AGAIN`, for a supervisor to start it again; a permanent one
+    with `GIVE_UP`, which says that this would be of no use.
+    """
     if arguments.supervised_by is not None:
         die_with_parent(arguments.supervised_by)
-    service = arguments.command
     setup = setup_of(arguments, arguments.config)
-    camera = arguments.camera if service == "ingest" else None
+    camera = arguments.camera if arguments.command == "ingest" else None
     if camera is not None and camera not in setup.cameras:
         known = ", ".join(map(str, setup.cameras))
         raise ConfigError(f"{arguments.config}: there is no camera {camera}; known are {known}")
+    try:
+        return _serve(arguments, setup, camera)
+    except TrackingError as error:
+        log.error("%s", error)
+        return GIVE_UP if error.permanent else START_AGAIN
+    except Exception:
+        log.exception("%s stopped unexpectedly", arguments.command)
+        return START_AGAIN
+    finally:
+        logging.shutdown()
+
+
+def _serve(arguments: argparse.Namespace, setup: Setup, camera: int | None) -> int:
     logs.configure(
-        service,
+        arguments.command,
         arguments.data,
         setup.config.log_level,
         camera,
@@ -71,17 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     addresses = endpoints(arguments, arguments.data, setup)
     addresses.prepare()
-    stop = _stop_on_signals()
-    try:
-        return _call(arguments, setup, addresses, stop)
-    except TrackingError as error:
-        log.error("%s", error)
-        return 2
-    except Exception:
-        log.exception("%s stopped unexpectedly", service)
-        return 1
-    finally:
-        logging.shutdown()
+    return _call(arguments, setup, addresses, _stop_on_signals())
 
 
 def _call(arguments: argparse.Namespace, setup: Setup, addresses: Endpoints, stop: threading.Event) -> int:
@@ -89,9 +98,13 @@ def _call(arguments: argparse.Namespace, setup: Setup, addresses: Endpoints, sto
     shell: Any = importlib.import_module(f"services.{arguments.command}.service")
     cameras, config = setup.cameras, setup.config
     if arguments.command == "ingest":
-        return int(shell.run(cameras[arguments.camera], config, addresses, stop))
+        camera = cameras[arguments.camera]
+        recording: Any = importlib.import_module("services.ingest.recording")
+        start_ns = recording.start_of(camera, cameras, arguments.data) if is_recorded(camera) else 0
+        return int(shell.run(camera, config, addresses, stop, start_ns=start_ns))
     if arguments.command == "store":
-        return int(shell.run(cameras, arguments.data, config, addresses, stop))
+        supervised = arguments.supervised_by is not None
+        return int(shell.run(cameras, arguments.data, config, addresses, stop, supervised=supervised))
     if arguments.command == "viewer":
         record, window = arguments.record, not arguments.headless
         if record is None and not window:

@@ -10,6 +10,7 @@ from services.store.statistics import CameraStatistics, statistics
 from shared.health import described
 from shared.messages import Report
 from tracking_system.commands.arguments import add_folder
+from tracking_system.missing_frames import missing_text
 from tracking_system.table import aligned, utc_text
 
 _COMMON = ("cpu_percent", "rss_bytes", "threads")
@@ -36,6 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         states = {r.instance: r.state for r in numbers.reports if r.service == "ingest"}
         print()
         print(aligned([_CAMERA_HEADINGS, *(_camera_row(each, states) for each in numbers.cameras)]))
+        for camera in numbers.cameras:
+            if missing := missing_text(camera):
+                print(f"{camera.name}: {missing}")
     if numbers.reports:
         now_ns = time.time_ns()
         print()

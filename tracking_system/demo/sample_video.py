@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from shared.download import cache_folder, fetch, sha256_of
+from shared.download import cache_folder, fetch, replacing, sha256_of
 from shared.errors import DownloadError
 
 log = logging.getLogger(__name__)
@@ -78,15 +78,12 @@ def _from_debian(destination: Path) -> None:
             raise DownloadError(
                 f"apt-get cannot download {DEBIAN_PACKAGE}: run `apt-get update` as root and try again"
             )
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        part = destination.with_name(destination.name + ".part")
-        _extract(package, part)
-    if sha256_of(part) != SHA256:
-        part.unlink()
-        raise DownloadError(
-            f"the {NAME} in {DEBIAN_PACKAGE} is not the published one: nothing of it was kept"
-        )
-    part.replace(destination)
+        with replacing(destination) as unfinished:
+            _extract(package, unfinished)
+            if sha256_of(unfinished) != SHA256:
+                raise DownloadError(
+                    f"the {NAME} in {DEBIAN_PACKAGE} is not the published one: nothing of it was kept"
+                )
     log.info("took %s out of %s", NAME, DEBIAN_PACKAGE)
 
 
