@@ -15,7 +15,7 @@ from services.detector.decode import Decoder
 from services.detector.extractor import FeatureExtractor, Found
 from services.detector.failure import FrameFailure, told
 from services.detector.picture import Picture
-from shared.messages import Frame, Message, empty_people
+from shared.messages import Frame, Message, People, empty_people
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Worker:
         began_s = time.perf_counter()
         live = {job.frame.stamp.camera for job in batch.jobs if job.live}
         self._extractor.ease(dict.fromkeys(live, self._budget.stretch))
-        results = self._extractor.describe(batch.items, batch.found)
+        results = self._described(batch.items, batch.found)
         for job, result in zip(batch.sound, results, strict=True):
             if isinstance(result, FrameFailure):
                 batch.failures.append((job, result))
@@ -174,6 +174,18 @@ class Worker:
         if live:
             passed_over, self._counted = self.passed_over - self._counted, self.passed_over
             self._budget.spent(batch.detecting_s, describing_s, passed_over)
+
+    def _described(
+        self, items: list[tuple[Frame, Picture]], found: list[Found]
+    ) -> list[People | FrameFailure]:
+        """What the extractor makes of pictures; one on which it fails costs itself only."""
+        try:
+            return self._extractor.describe(items, found)
+        except Exception as error:  # noqa: BLE001 - networks raise what they like; one frame must not stop all
+            if len(items) > 1:
+                parts = zip(items, found, strict=True)
+                return [people for item, each in parts for people in self._described([item], [each])]
+            return [FrameFailure(items[0][0].stamp, f"describing people failed: {told(error)}")]
 
     def _spent(self, stage: str, began_s: float) -> float:
         seconds = time.perf_counter() - began_s

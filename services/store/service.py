@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zmq
 
-from services.store.commit_queue import CommitQueue
+from services.store.commit_queue import OWN_STREAM, CommitQueue
 from services.store.database import DatabaseManager
 from services.store.history import History
 from services.store.opening import open_database
@@ -24,8 +24,9 @@ from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
 from shared.folder_lock import FolderLock
 from shared.health import Health, described
+from shared.limits import MAX_PROCESSES
 from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed
-from shared.messages import Checkpoint, End, Frame, People, Report
+from shared.messages import Checkpoint, End, Report, Tracks
 from shared.request import Fields, Reply, Responder, integer
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class StoreService:
         self._config = config
         self._database = database or DatabaseManager(data)
         self._database.set_cameras(cameras)
+        self._cameras = frozenset(cameras)
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
         self._queue = CommitQueue(self._database.position, self._database.checkpoint_ends())
@@ -137,6 +139,13 @@ class StoreService:
 
     def _accept(self, opened: Opened) -> None:
         """Let a stream go on behind what is stored of it; where that cannot be read now, it asks again."""
+        if opened.stream != OWN_STREAM and opened.stream not in self._cameras:
+            self._refused += 1
+            self._tracks.refuse(
+                opened.stream,
+                f"camera {opened.stream} is not in this store's configuration; give all services the same",
+            )
+            return
         try:
             position = self._database.position(opened.stream, opened.session) + 1
         except StorageError as error:
@@ -150,9 +159,9 @@ class StoreService:
         self._tracks.accept(opened.stream, max(position, opened.first), window)
 
     def _take(self, delivered: Delivered) -> None:
-        if isinstance(delivered.message, Frame | People):
+        if not _belongs(delivered):
             self._refused += 1
-            reason = f"a {type(delivered.message).__name__} is not for a store"
+            reason = f"a {type(delivered.message).__name__} is not for a store's stream {delivered.stream}"
             self._tracks.refuse(delivered.stream, reason)
             return
         if not self._queue.may_be_ready:
@@ -256,8 +265,12 @@ class StoreService:
         self._keep_report(report)
 
     def _keep_report(self, report: Report) -> None:
-        self._reports[report.service, report.instance, report.host] = report
-        self._unwritten[report.service, report.instance, report.host] = report
+        key = report.service, report.instance, report.host
+        for reports in (self._reports, self._unwritten):
+            reports.pop(key, None)
+            if len(reports) >= MAX_PROCESSES:
+                del reports[next(iter(reports))]
+            reports[key] = report  # at the back: it came last
 
     def _erase(self) -> None:
         """Erase what is too old, a piece in each round so that nothing else waits long."""
@@ -271,6 +284,16 @@ class StoreService:
             erased = 0
         if not erased:
             self._erase_at_s = time.monotonic() + _ERASE_EVERY_S
+
+
+def _belongs(delivered: Delivered) -> bool:
+    """Whether a message is one that the tracker sends on this stream."""
+    stream, message = delivered.stream, delivered.message
+    if stream == OWN_STREAM:
+        return isinstance(message, Checkpoint)
+    return isinstance(message, Tracks | End) and all(
+        each.stamp.camera == stream for each in (message, *message.settled)
+    )
 
 
 def run(

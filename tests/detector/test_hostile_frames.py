@@ -135,11 +135,26 @@ def failing_describe() -> tuple[FeatureExtractor, MemoryDecoder]:
     return extractor, MemoryDecoder()
 
 
+def failing_report() -> tuple[FeatureExtractor, MemoryDecoder]:
+    extractor = sound_extractor()
+    describe = extractor.describe
+
+    def maybe(items: Sequence[tuple[Frame, Picture]], found: object) -> object:
+        if any(frame.stamp.frame_index == 1 for frame, _ in items):
+            no_memory()
+        return describe(items, found)  # type: ignore[arg-type]
+
+    extractor.describe = maybe  # type: ignore[method-assign, assignment]
+    return extractor, MemoryDecoder()
+
+
 def sound_extractor() -> FeatureExtractor:
     return FeatureExtractor(ScriptedDetector(lambda _: [STANDING]), MeanEmbedder(), Config())
 
 
-@pytest.mark.parametrize("failing", [failing_decode, failing_allocation, failing_detect, failing_describe])
+@pytest.mark.parametrize(
+    "failing", [failing_decode, failing_allocation, failing_detect, failing_describe, failing_report]
+)
 def test_a_memory_error_in_any_stage_fails_one_frame_only(
     failing: Callable[[], tuple[FeatureExtractor, MemoryDecoder]],
 ) -> None:

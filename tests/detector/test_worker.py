@@ -103,7 +103,7 @@ def test_an_error_of_the_programs_own_reaches_the_owner(monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise TypeError("a mistake")
 
-    monkeypatch.setattr(extractor, "describe", broken)
+    monkeypatch.setattr(extractor, "ease", broken)
     bench = Bench(extractor)
     bench.worker.put([jpeg_job(0)])
     assert bench.wait(1) == []
