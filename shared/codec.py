@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise, starmap
+from itertools import accumulate, islice, pairwise, starmap
 from typing import Any
 
 import msgpack
@@ -276,7 +276,7 @@ def _pack_report(message: Report, _: Packer) -> list[Any]:
         # A reading that could not be taken must not cost the others.
         {
             sendable_text(name): float(value)
-            for name, value in message.readings.items()
+            for name, value in islice(message.readings.items(), MAX_READINGS)
             if math.isfinite(value)
         },
     ]

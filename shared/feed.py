@@ -6,6 +6,7 @@ needs to be made for topics nobody listens to.
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from collections.abc import Iterable
@@ -14,8 +15,11 @@ import zmq
 
 from shared.codec import decode, encode
 from shared.errors import MessageError
+from shared.limits import MAX_TOPICS
 from shared.messages import Message
 from shared.sockets import open_socket
+
+log = logging.getLogger(__name__)
 
 EVERYONE = 0
 """The topic of messages that do not belong to one camera."""
@@ -46,12 +50,24 @@ class FeedPublisher:
         # Every subscription is seen, not only each topic's first: newcomers are sent the last state.
         self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self.rejected = 0
+        self._unsendable = False
         self._watched: set[bytes] = set()
         self._newcomers: set[int] = set()
 
     def publish(self, topic: int, message: Message) -> None:
-        """Send to whoever subscribed to the topic; dropped for those whose queue is full."""
-        self.socket.send_multipart([_topic_bytes(topic), *encode(message)], copy=False)
+        """Send to whoever subscribed to the topic; dropped for those whose queue is full.
+
+        A message that no subscriber would take is counted in `rejected`, and the first one is logged.
+        """
+        try:
+            frames = encode(message)
+        except MessageError as error:
+            if not self._unsendable:
+                log.error("viewers are not sent %s", error)
+            self._unsendable = True
+            self.rejected += 1
+            return
+        self.socket.send_multipart([_topic_bytes(topic), *frames], copy=False)
 
     def watched(self, topic: int) -> bool:
         """Whether anybody listens to this topic now."""
@@ -72,11 +88,12 @@ class FeedPublisher:
             except zmq.Again:
                 return
             prefix = note[1:]
-            if not _could_be_topic(prefix):
+            too_many = len(self._watched) >= MAX_TOPICS and prefix not in self._watched
+            if too_many or not _could_be_topic(prefix):
                 self.rejected += 1
             elif note.startswith(b"\x01"):
                 self._watched.add(prefix)
-                if len(prefix) == _TOPIC.size:
+                if len(prefix) == _TOPIC.size and len(self._newcomers) < MAX_TOPICS:
                     self._newcomers.add(_TOPIC.unpack(prefix)[1])
             elif note.startswith(b"\x00"):
                 self._watched.discard(prefix)

@@ -42,8 +42,20 @@ MAX_FOLLOWED = 1024
 MAX_EXPECTED = 16
 """Cameras named in which one person may appear next."""
 
-MAX_READINGS = 256
-"""Numbers in one report of a process."""
+MAX_READINGS = 4096
+"""Numbers in one report of a process: some are of one camera each.  The sender leaves out what is more."""
+
+MAX_STREAMS = 4096
+"""Streams that the receiving end of a link knows; where another one opens, the ones idle for longest go."""
+
+MAX_PEERS = 2 * MAX_STREAMS
+"""Connections that the receiving end of a link knows; beyond that those without a stream go."""
+
+MAX_TOPICS = 4096
+"""Topics of a feed that are watched at once; further subscriptions are passed over."""
+
+MAX_PROCESSES = 4096
+"""Processes whose last report the store keeps; beyond that the one that reported longest ago goes."""
 
 MAX_TEXT = 1024
 """Characters of one text (a name, a reason, a host); longer ones are cut by the sender."""

@@ -11,10 +11,11 @@ from typing import TypeAlias
 import zmq
 
 from shared import envelope
-from shared.clock import now_ns
+from shared.clock import bounded_offset_ns, now_ns
 from shared.codec import decode
 from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError
+from shared.limits import MAX_PEERS, MAX_STREAMS
 from shared.messages import Buffer, End, Message, Report
 from shared.sockets import open_socket, receive_frames, send_frames
 from shared.window import Arrival, ReceiveWindow
@@ -90,6 +91,8 @@ class _Stream:
     told: tuple[int, int] = _NOTHING
     silent: bool = False
     ended: bool = False  # its end was delivered
+    delivered: bool = False  # any message was
+    used_at_s: float = 0.0  # it was last opened, or brought a message
 
 
 @dataclass(slots=True)
@@ -103,6 +106,10 @@ class LinkReceiver:
 
     Call `receive` whenever `socket` is readable and at least every 100 ms; `acknowledge` what is safe
     for good; `flush` once at the end of each round of work.
+
+    At most `MAX_STREAMS` streams and `MAX_PEERS` senders are known.  Beyond that those are forgotten that
+    were idle for longest, first the streams of which nothing was ever delivered.  Whoever is still there
+    opens its stream again and goes on where it was.
     """
 
     def __init__(
@@ -203,7 +210,7 @@ class LinkReceiver:
             self._hear(peer)
             return self._open(peer, got)
         if got.kind is Kind.PING:
-            self._hear(peer).clock_offset_ns = got.a
+            self._hear(peer).clock_offset_ns = bounded_offset_ns(got.a)
             self._pings.append((peer, got.seq))
             for state in self._streams.values():
                 if state.peer == peer:
@@ -228,15 +235,17 @@ class LinkReceiver:
             self._displace(got.stream, known.session, known.peer, Refusal.FOR_GOOD)
         if known is not None and known.session == got.session and known.window is not None:
             # It asks where it stands, or goes on after a restart of its own or of the network.
-            known.peer, known.began_ns = peer, got.b
+            known.peer, known.began_ns, known.used_at_s = peer, got.b, self._monotonic_s()
             resumed = known.ended and not got.a & HAS_END
             if resumed:
                 known.window.take_back_last()
                 known.ended = False
             self._tell(got.stream, known, Kind.ACCEPT)
             return Resumed(got.stream, got.session) if resumed else None
+        self._make_room_for_stream(got.stream)
         live = bool(got.a & LIVE)
-        self._streams[got.stream] = _Stream(peer, got.session, live, got.b)
+        used_at_s = self._monotonic_s()
+        self._streams[got.stream] = _Stream(peer, got.session, live, got.b, used_at_s=used_at_s)
         return Opened(got.stream, got.session, live, got.seq)
 
     def _displace(self, stream: int, session: int, peer: bytes, what: Refusal) -> None:
@@ -262,14 +271,36 @@ class LinkReceiver:
             self.refuse(got.stream, f"message {got.seq} is malformed: {error}")
             raise
         state.ended = isinstance(message, End) and not state.live
+        state.delivered, state.used_at_s = True, self._monotonic_s()
         return Delivered(got.stream, got.session, got.seq, message)
 
     def _hear(self, peer: bytes) -> _Peer:
         heard = self._peers.get(peer)
         if heard is None:
+            self._make_room_for_peer()
             heard = self._peers[peer] = _Peer(0.0)
         heard.heard_at_s = self._monotonic_s()
         return heard
+
+    def _make_room_for_stream(self, stream: int) -> None:
+        if stream in self._streams or len(self._streams) < MAX_STREAMS:
+            return
+        idle = sorted((state.delivered, state.used_at_s, number) for number, state in self._streams.items())
+        for _, _, number in idle[: MAX_STREAMS // 8]:  # several at once, so that it is seldom done
+            del self._streams[number]
+        log.warning(
+            "%d streams are open, more than any system has: those that were idle for longest are forgotten; "
+            "does a stranger reach this address?",
+            len(idle),
+        )
+
+    def _make_room_for_peer(self) -> None:
+        if len(self._peers) < MAX_PEERS:
+            return
+        owners = {state.peer for state in self._streams.values()}
+        idle = sorted((heard.heard_at_s, peer) for peer, heard in self._peers.items() if peer not in owners)
+        for _, peer in idle[: MAX_PEERS // 8]:
+            del self._peers[peer]
 
     def _silences(self) -> list[Event]:
         now_s = self._monotonic_s()

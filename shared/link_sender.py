@@ -24,6 +24,8 @@ PING_EVERY_S = 1.0
 SILENCE_S = 5.0
 ASK_AGAIN_S = 1.0
 MOST_AT_ONCE = 256
+LOSSES_OF_ONE = 5
+"""A message that was lost so often in a row, about one second apart, is what breaks the connection."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class _Stream:
     asked_at_s: float = 0.0
     told_at_ns: int = 0  # the receiver last said where the stream stands,
     news_at_ns: int = 0  # and that was not known before
+    lost: tuple[int, int] = (-1, 0)  # the message that was lost last, and how often in a row
     dropped: int = 0
 
 
@@ -249,8 +252,27 @@ class LinkSender:
         # a stream of which nothing is told is not known there as ours: the connection is a new one.
         for number, state in self._streams.items():
             lost = state.window.in_doubt and state.news_at_ns < pinged_at_ns
+            if state.opened and lost:
+                self._count_loss(number, state)
             if state.opened and (lost or state.told_at_ns < pinged_at_ns):
                 self._ask(number)
+
+    def _count_loss(self, stream: int, state: _Stream) -> None:
+        seq, (last, times) = state.window.arrived, state.lost
+        times = times + 1 if seq == last else 1
+        state.lost = seq, times
+        if times == LOSSES_OF_ONE:
+            log.error(
+                "message %d of stream %d was sent %d times to %s at %s and never arrived, because the "
+                "connection breaks each time. Run the same release of tracking-system on both machines, and "
+                "look whether anything between them (a proxy, a firewall) limits the size of messages. It is "
+                "sent again until it arrives",
+                seq,
+                stream,
+                times,
+                self._name,
+                self._address,
+            )
 
     def _ask(self, stream: int) -> None:
         state = self._streams[stream]

@@ -6,6 +6,7 @@ of `shared.messages` where the operation returns one, or the text of an error.
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 import threading
@@ -23,6 +24,8 @@ from shared.errors import LinkError, MessageError, TrackingError
 from shared.messages import PROTOCOL_VERSION, Message
 from shared.packing import shown, unpack_header
 from shared.sockets import open_socket
+
+log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 64
 
@@ -197,6 +200,11 @@ class Responder:
         except TrackingError as error:
             self.rejected += isinstance(error, MessageError)
             return _error_frames(str(error))
+        except Exception as error:
+            log.exception("a request failed")
+            return _error_frames(
+                f"the request failed ({type(error).__name__}); the log of this service says why"
+            )
 
     def close(self) -> None:
         """Close the socket."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -16,6 +17,10 @@ class _Waiting(Generic[Item]):
     since_ns: int
 
 
+def _weightless(_: object) -> int:
+    return 0
+
+
 class Batcher(Generic[Item]):
     """Queues by camera, and fair batches out of them.
 
@@ -27,12 +32,22 @@ class Batcher(Generic[Item]):
     dropped: how many items a newer one replaced, by camera.
     """
 
-    def __init__(self, size: int, wait_ns: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        wait_ns: int,
+        *,
+        weight: Callable[[Item], int] = _weightless,
+        heaviest: int = 0,
+    ) -> None:
+        """weight, heaviest: a batch of more than one item weighs at most so much."""
         if size < 1 or wait_ns < 0:
             raise ValueError(f"a batch of {size} items after {wait_ns} ns cannot be")
         self.dropped: Counter[int] = Counter()
         self._size = size
         self._wait_ns = wait_ns
+        self._weight = weight
+        self._heaviest = heaviest
         # In the order of turns: the front is served next.
         self._queues: dict[int, deque[_Waiting[Item]]] = {}
         self._count = 0
@@ -69,8 +84,12 @@ class Batcher(Generic[Item]):
         if deadline_ns is None or (self._count < self._size and now_ns < deadline_ns):
             return None
         batch: list[Item] = []
+        weight = 0
         while self._queues and len(batch) < self._size:
             camera = next(iter(self._queues))
+            weight += self._weight(self._queues[camera][0].item)
+            if batch and weight > self._heaviest:
+                break  # that camera's turn comes first in the next batch
             queue = self._queues.pop(camera)
             batch.append(queue.popleft().item)
             if queue:

@@ -12,11 +12,19 @@ import simplejpeg
 from services.detector.failure import FrameFailure
 from services.detector.picture import Image, Picture
 from services.detector.pool import PicturePool
+from shared.errors import MessageError
+from shared.jpeg import read_header
 from shared.messages import Frame
 
-END_OF_IMAGE = b"\xff\xd9"
 LARGEST_POOL = 256
-"""Idle buffers kept; at 1280x720 that many are 680 MB, and no more than are in work at once are ever made."""
+"""Idle buffers kept; no more than are in work at once are ever made."""
+
+LARGEST_POOL_BYTES = 768 << 20
+"""Bytes of idle buffers kept: 256 of 1280x720 take 680 MB."""
+
+LARGEST_KEPT_BYTES = 32 << 20
+"""A buffer whose picture turned out damaged is used again up to this size, which 3840x2160 is below; a larger
+one is freed, so that damaged headers cannot fill the pool."""
 
 
 class Decoder(Protocol):
@@ -38,7 +46,7 @@ class MemoryDecoder:
 
     def __init__(self, pool: PicturePool | None = None, workers: int = 1) -> None:
         """workers: frames decoded at once, on as many cores."""
-        self.pool = pool or PicturePool(LARGEST_POOL)
+        self.pool = pool or PicturePool(LARGEST_POOL, LARGEST_POOL_BYTES)
         self._workers = ThreadPoolExecutor(workers, "decode") if workers > 1 else None
 
     def decode(self, frames: Sequence[Frame]) -> list[Picture | FrameFailure]:
@@ -61,31 +69,32 @@ def decode(frame: Frame, pool: PicturePool | None = None) -> Image | FrameFailur
     """The frame's picture, uint8 (height, width, 3) BGR, or why it has none.
 
     pool: gives the buffer, and has it back where the picture fails.  A picture that stops early or is
-    damaged is refused: the decoder would fill the rest with grey.
+    damaged is refused: the decoder would fill the rest with grey.  So is one that memory has no room for.
     """
     told = unusable(frame)
     if told:
         return FrameFailure(frame.stamp, told)
     shape = (frame.stamp.height, frame.stamp.width, 3)
-    buffer = pool.acquire(shape) if pool else np.empty(shape, np.uint8)
+    buffer: Image | None = None
     try:
+        buffer = pool.acquire(shape) if pool else np.empty(shape, np.uint8)
         simplejpeg.decode_jpeg(frame.jpeg, "BGR", buffer=buffer)
     except ValueError as error:
-        if pool:
+        if pool and buffer is not None and buffer.nbytes <= LARGEST_KEPT_BYTES:
             pool.release(buffer)
         return FrameFailure(frame.stamp, f"damaged JPEG ({len(frame.jpeg)} bytes): {error}")
+    except MemoryError:
+        return FrameFailure(frame.stamp, f"no memory for a picture of {shape[1]}x{shape[0]} pixels")
     return buffer
 
 
 def unusable(frame: Frame) -> str:
-    """Why the frame's JPEG is not worth decoding, told by its first and last bytes; empty where it is."""
-    data = memoryview(frame.jpeg)
-    if bytes(data[-2:]) != END_OF_IMAGE:
-        return f"not a whole JPEG ({len(data)} bytes)"
+    """Why the frame's JPEG is not worth decoding, told by its markers; empty where it is."""
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        return f"damaged JPEG ({len(data)} bytes): {error}"
-    if (width, height) != (frame.stamp.width, frame.stamp.height):
-        return f"the JPEG is {width}x{height}, its header says {frame.stamp.width}x{frame.stamp.height}"
+        header = read_header(frame.jpeg)
+    except MessageError as error:
+        return str(error)
+    stamp = frame.stamp
+    if (header.width, header.height) != (stamp.width, stamp.height):
+        return f"the JPEG is {header.width}x{header.height}, its header says {stamp.width}x{stamp.height}"
     return ""

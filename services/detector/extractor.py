@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from services.detector.embedding_policy import EmbeddingPolicy
-from services.detector.failure import FrameFailure
+from services.detector.failure import FrameFailure, told
 from services.detector.family import Describer, Detections, Embedder, PersonDetector, Sighting
 from services.detector.flow import person_flow
 from services.detector.light import parts, power, relit
@@ -103,7 +103,7 @@ class FeatureExtractor:
             if len(items) > 1:
                 return [result for item in items for result in self.detect([item])]
             stamp = items[0][0].stamp
-            reason = f"{self.detector.name} failed: {_told(error)}"
+            reason = f"{self.detector.name} failed: {told(error)}"
             log.warning("camera %d, frame %d: %s", stamp.camera, stamp.frame_index, reason)
             self.counts["failed_frames"] += 1
             return [FrameFailure(stamp, reason)]
@@ -113,7 +113,7 @@ class FeatureExtractor:
     ) -> list[People | FrameFailure]:
         """What `extract` returns, of pictures in which people are found already; batches in their order."""
         work = [
-            each if isinstance(each, FrameFailure) else self._prepare(frame, picture, each)
+            each if isinstance(each, FrameFailure) else self._prepared(frame, picture, each)
             for (frame, picture), each in zip(items, found, strict=True)
         ]
         sound = [each for each in work if isinstance(each, _Work)]
@@ -142,6 +142,15 @@ class FeatureExtractor:
     def forget(self, camera: int) -> None:
         """Drop what is remembered of a camera; a new session of its frames does the same."""
         self._cameras.pop(camera, None)
+
+    def _prepared(self, frame: Frame, picture: Picture, found: Detections) -> _Work | FrameFailure:
+        """`_prepare`, whose errors cost this frame alone; what the camera's policies remember begins anew."""
+        try:
+            return self._prepare(frame, picture, found)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.forget(frame.stamp.camera)
+            self.counts["failed_frames"] += 1
+            return FrameFailure(frame.stamp, f"people cannot be cut out: {told(error)}")
 
     def _prepare(self, frame: Frame, picture: Picture, found: Detections) -> _Work:
         height, width = picture.shape[:2]
@@ -189,7 +198,7 @@ class FeatureExtractor:
             if len(work) > 1:
                 return [result for one in work for result in self._embed([one])]
             stamp = work[0].frame.stamp
-            reason = f"{self.embedder.name} failed: {_told(error)}"
+            reason = f"{self.embedder.name} failed: {told(error)}"
             log.warning("camera %d, frame %d without appearance: %s", stamp.camera, stamp.frame_index, reason)
             self.counts["failed_embeddings"] += len(crops)
             return [None]
@@ -211,7 +220,7 @@ class FeatureExtractor:
                     self._describe(kind, [one])
                 return
             stamp = work[0].frame.stamp
-            reason = f"{describer.name} failed: {_told(error)}"
+            reason = f"{describer.name} failed: {told(error)}"
             log.warning("camera %d, frame %d without %s: %s", stamp.camera, stamp.frame_index, kind, reason)
             self.counts[f"failed_{kind}"] += len(sightings)
             return
@@ -241,8 +250,3 @@ class FeatureExtractor:
             camera_motion=np.eye(2, 3, dtype=np.float32) if motion is None else motion.camera,
             features=features,
         )
-
-
-def _told(error: Exception) -> str:
-    """The first line of what an error says, or its name."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -13,3 +13,8 @@ class FrameFailure:
 
     stamp: FrameStamp
     reason: str
+
+
+def told(error: Exception) -> str:
+    """The first line of what an error says, or its name."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

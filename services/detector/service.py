@@ -24,11 +24,12 @@ from services.detector.families import build, decoder, describers
 from services.detector.worker import Job, Worker
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
+from shared.errors import MessageError
 from shared.feed import FeedRelay
 from shared.health import Health, described, dropped_reading
 from shared.hop import GOODBYE_S, WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered, Resumed
-from shared.messages import End, Frame, Message, People
+from shared.messages import End, Frame, Message, People, empty_people
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ BATCHES_AHEAD = 4
 
 LIVE_BATCHES_AHEAD = 2
 """Where latency counts one begins when people are found in the one before: a batch that waits only ages."""
+
+
+MAX_BATCH_PX = 1 << 27
+"""Pixels of one batch together: 64 frames of 1920x1080, or two of the largest that are allowed.  Four batches
+in work then take 1.6 GB at most when decoded."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +64,12 @@ class _Passage:
         return self.message if self.job is None else self.job.result
 
 
+def _area_px(passage: _Passage) -> int:
+    """Pixels to be decoded for this message."""
+    stamp = passage.job.frame.stamp if passage.job is not None else None
+    return stamp.width * stamp.height if stamp is not None else 0
+
+
 class DetectorService:
     """All cameras' frames to one extractor, its people to the tracker."""
 
@@ -72,11 +84,14 @@ class DetectorService:
         """decoder: makes the pictures that the extractor's networks take; by default in memory."""
         self._config = config
         self._passages: dict[int, deque[_Passage]] = {}
-        self._batcher: Batcher[_Passage] = Batcher(config.batch_size, int(config.batch_wait_ms * 1e6))
+        self._batcher: Batcher[_Passage] = Batcher(
+            config.batch_size, int(config.batch_wait_ms * 1e6), weight=_area_px, heaviest=MAX_BATCH_PX
+        )
         self._health = Health("detector", every_s=config.report_every_s)
         self._extractor = extractor
         self._in_work = 0
         self._started = 0
+        self._failed = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._hop = Hop(
             self._context,
@@ -205,7 +220,14 @@ class DetectorService:
             self._tell_health()  # ahead of the end: the last counts are stored with it
         if isinstance(message, People) and self._hop.streams[camera].live:
             message = replace(message, clock_offset_ns=self._hop.incoming.clock_offset_ns(camera))
-        self._hop.outgoing.send(camera, message, seq)
+        try:
+            self._hop.outgoing.send(camera, message, seq)
+        except MessageError as error:
+            if not isinstance(message, People):
+                raise
+            log.error("camera %d, frame %d: %s", camera, message.stamp.frame_index, error)
+            self._failed += 1
+            self._hop.outgoing.send(camera, empty_people(message.stamp), seq)
 
     def _report(self) -> None:
         if self._hop.outgoing.acknowledged:
@@ -227,6 +249,7 @@ class DetectorService:
             "replaced": float(sum(self._batcher.dropped.values())),
             **self._dropped(),
             "waiting": float(len(self._batcher)),
+            "unsendable_frames": float(self._failed),
             "rejected": float(self._hop.incoming.rejected + self._hop.refused),
             "repeated": float(self._hop.incoming.repeated),
         }

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.detector.decode import LARGEST_POOL, MemoryDecoder, decode, unusable
+from services.detector.decode import LARGEST_POOL, LARGEST_POOL_BYTES, MemoryDecoder, decode, unusable
 from services.detector.failure import FrameFailure
 from services.detector.light import GREY, SAMPLE_STEP_PX, STRONGEST, USUAL, power, relit
 from services.detector.picture import Image, Picture, RemotePicture
@@ -216,7 +216,7 @@ class TorchDecoder:
 
     def __init__(self, device: torch.device, workers: int) -> None:
         """workers: frames decoded at once by the processor."""
-        self.pool = PicturePool(LARGEST_POOL, pinned if device.type == "cuda" else None)
+        self.pool = PicturePool(LARGEST_POOL, LARGEST_POOL_BYTES, pinned if device.type == "cuda" else None)
         self._memory = MemoryDecoder(self.pool, workers)
         self._device = device
         self._lane = Lane(device)

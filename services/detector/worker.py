@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from services.detector.budget import Budget
 from services.detector.decode import Decoder
 from services.detector.extractor import FeatureExtractor, Found
-from services.detector.failure import FrameFailure
+from services.detector.failure import FrameFailure, told
 from services.detector.picture import Picture
-from shared.messages import Frame, Message, empty_people
+from shared.messages import Frame, Message, People, empty_people
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Worker:
 
     def _decode(self, batch: _Batch) -> None:
         began_s = time.perf_counter()
-        pictures = self._decoder.decode([job.frame for job in batch.jobs])
+        pictures = self._decoded([job.frame for job in batch.jobs])
         for job, picture in zip(batch.jobs, pictures, strict=True):
             if isinstance(picture, FrameFailure):
                 batch.failures.append((job, picture))
@@ -141,6 +141,15 @@ class Worker:
                 batch.sound.append(job)
                 batch.items.append((job.frame, picture))
         self._spent("decode", began_s)
+
+    def _decoded(self, frames: list[Frame]) -> list[Picture | FrameFailure]:
+        """What the decoder makes of frames; one on which it fails (no memory, say) costs itself only."""
+        try:
+            return self._decoder.decode(frames)
+        except Exception as error:  # noqa: BLE001 - decoders raise what they like; one frame must not stop all
+            if len(frames) > 1:
+                return [picture for frame in frames for picture in self._decoded([frame])]
+            return [FrameFailure(frames[0].stamp, f"decoding failed: {told(error)}")]
 
     def _detect(self, batch: _Batch) -> None:
         began_s = time.perf_counter()
@@ -151,7 +160,7 @@ class Worker:
         began_s = time.perf_counter()
         live = {job.frame.stamp.camera for job in batch.jobs if job.live}
         self._extractor.ease(dict.fromkeys(live, self._budget.stretch))
-        results = self._extractor.describe(batch.items, batch.found)
+        results = self._described(batch.items, batch.found)
         for job, result in zip(batch.sound, results, strict=True):
             if isinstance(result, FrameFailure):
                 batch.failures.append((job, result))
@@ -165,6 +174,18 @@ class Worker:
         if live:
             passed_over, self._counted = self.passed_over - self._counted, self.passed_over
             self._budget.spent(batch.detecting_s, describing_s, passed_over)
+
+    def _described(
+        self, items: list[tuple[Frame, Picture]], found: list[Found]
+    ) -> list[People | FrameFailure]:
+        """What the extractor makes of pictures; one on which it fails costs itself only."""
+        try:
+            return self._extractor.describe(items, found)
+        except Exception as error:  # noqa: BLE001 - networks raise what they like; one frame must not stop all
+            if len(items) > 1:
+                parts = zip(items, found, strict=True)
+                return [people for item, each in parts for people in self._described([item], [each])]
+            return [FrameFailure(items[0][0].stamp, f"describing people failed: {told(error)}")]
 
     def _spent(self, stage: str, began_s: float) -> float:
         seconds = time.perf_counter() - began_s

@@ -6,6 +6,7 @@ import cv2
 
 from services.ingest.pool import Image
 from shared.errors import SourceError
+from shared.limits import MAX_JPEG_BYTES
 
 
 class JpegEncoder:
@@ -21,7 +22,8 @@ class JpegEncoder:
     def encode(self, image: Image) -> memoryview:
         """The JPEG file of a BGR picture, not copied out of the encoder's own memory.
 
-        Raises SourceError where the picture cannot be a JPEG (a side of more than 65,535 pixels).
+        Raises SourceError where the picture cannot be a JPEG (a side of more than 65,535 pixels), and where
+        its JPEG is longer than can be sent.
         """
         try:
             encoded, data = cv2.imencode(".jpg", image, self._parameters)
@@ -30,6 +32,14 @@ class JpegEncoder:
         else:
             reason = ""
         if not encoded:
-            height, width = image.shape[:2]
-            raise SourceError(f"a frame of {width}x{height} cannot be encoded as JPEG{reason}")
+            raise SourceError(f"a frame of {_size(image)} cannot be encoded as JPEG{reason}")
+        if len(data) > MAX_JPEG_BYTES:
+            raise SourceError(
+                f"a frame of {_size(image)} takes {len(data)} bytes as JPEG, at most {MAX_JPEG_BYTES} can be "
+                "sent: lower `jpeg_quality`, or scale the pictures down"
+            )
         return data.data
+
+
+def _size(image: Image) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -18,11 +18,12 @@ from services.ingest.stream import CapturedFrame, VideoStream
 from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
-from shared.errors import SourceError
+from shared.errors import MessageError, SourceError
 from shared.feed import FeedPublisher
 from shared.health import Health, described
 from shared.link_sender import LinkSender
 from shared.messages import End, Frame, FrameStamp
+from shared.packing import stamp_of
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,7 @@ class IngestService:
         if captured.clock_session != self._clock_session:
             self._clock_session = captured.clock_session
             self._begin_session()
-        height, width = captured.image.shape[:2]
-        stamp = FrameStamp(self._camera.id, self._session, captured.index, captured.t_ns, width, height)
-        self._last = stamp
+        stamp = self._last = self._stamp(captured)
         if skipped:
             self._sent += 1
             return
@@ -161,6 +160,19 @@ class IngestService:
             self._unsent += 1
         if watched:
             self._view.publish(self._camera.id, frame)
+
+    def _stamp(self, captured: CapturedFrame) -> FrameStamp:
+        """The frame's stamp; raises SourceError where no receiver would take a frame of its size or time."""
+        height, width = captured.image.shape[:2]
+        try:
+            return stamp_of(
+                (self._camera.id, self._session, captured.index, captured.t_ns, width, height),
+            )
+        except MessageError as error:
+            raise SourceError(
+                f"{self._camera.title}: frame {captured.index} cannot be sent: {error}. "
+                "Scale the pictures down, or give the recording an earlier `start`"
+            ) from None
 
     def _begin_session(self) -> None:
         """The machine's clock was set: what comes now is a new session, whose times may be any."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zmq
 
-from services.store.commit_queue import CommitQueue
+from services.store.commit_queue import OWN_STREAM, CommitQueue
 from services.store.database import DatabaseManager
 from services.store.history import History
 from services.store.opening import open_database
@@ -25,8 +25,9 @@ from shared.endpoints import Endpoints
 from shared.errors import StorageError, TrackingError
 from shared.folder_lock import FolderLock
 from shared.health import Health, described
+from shared.limits import MAX_PROCESSES
 from shared.link_receiver import Delivered, LinkReceiver, Opened, Reported, Resumed
-from shared.messages import Checkpoint, End, Frame, People, Report
+from shared.messages import Checkpoint, End, Report, Tracks
 from shared.request import Fields, Reply, Responder, integer
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class StoreService:
         self._config = config
         self._database = database or DatabaseManager(data)
         self._database.set_cameras(cameras)
+        self._cameras = frozenset(cameras)
         self._history = History(data)
         self._health = Health("store", every_s=config.report_every_s)
         self._queue = CommitQueue(self._database.position, self._database.checkpoint_ends())
@@ -140,6 +142,13 @@ class StoreService:
 
     def _accept(self, opened: Opened) -> None:
         """Let a stream go on behind what is stored of it; where that cannot be read now, it asks again."""
+        if opened.stream != OWN_STREAM and opened.stream not in self._cameras:
+            self._refused += 1
+            self._tracks.refuse(
+                opened.stream,
+                f"camera {opened.stream} is not in this store's configuration; give all services the same",
+            )
+            return
         try:
             position = self._database.position(opened.stream, opened.session) + 1
         except StorageError as error:
@@ -153,9 +162,9 @@ class StoreService:
         self._tracks.accept(opened.stream, max(position, opened.first), window)
 
     def _take(self, delivered: Delivered) -> None:
-        if isinstance(delivered.message, Frame | People):
+        if not _belongs(delivered):
             self._refused += 1
-            reason = f"a {type(delivered.message).__name__} is not for a store"
+            reason = f"a {type(delivered.message).__name__} is not for a store's stream {delivered.stream}"
             self._tracks.refuse(delivered.stream, reason)
             return
         if not self._queue.may_be_ready:
@@ -263,12 +272,17 @@ class StoreService:
         self._keep_report(report)
 
     def _keep_report(self, report: Report) -> None:
-        hosts = self._reports.setdefault((report.service, report.instance), {})
+        hosts = self._reports.pop((report.service, report.instance), {})
         hosts.pop(report.host, None)
         hosts[report.host] = report
         if len(hosts) > HOSTS_KEPT:
             del hosts[next(iter(hosts))]
+        self._reports[report.service, report.instance] = hosts  # at the back: it came last
         self._unwritten[report.service, report.instance, report.host] = report
+        if len(self._reports) > MAX_PROCESSES:
+            del self._reports[next(iter(self._reports))]
+        if len(self._unwritten) > MAX_PROCESSES:
+            del self._unwritten[next(iter(self._unwritten))]
 
     def _erase(self) -> None:
         """Erase what is too old, a piece in each round so that nothing else waits long.
@@ -288,6 +302,16 @@ class StoreService:
         if not erased:
             self._oldest_ns = oldest_ns
             self._erase_at_s = time.monotonic() + _ERASE_EVERY_S
+
+
+def _belongs(delivered: Delivered) -> bool:
+    """Whether a message is one that the tracker sends on this stream."""
+    stream, message = delivered.stream, delivered.message
+    if stream == OWN_STREAM:
+        return isinstance(message, Checkpoint)
+    return isinstance(message, Tracks | End) and all(
+        each.stamp.camera == stream for each in (message, *message.settled)
+    )
 
 
 def run(

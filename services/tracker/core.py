@@ -25,6 +25,7 @@ from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
+from shared.limits import MAX_FOLLOWED
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ _DAY_S = 86_400.0
 _COUNTERS = (
     "frames",
     "frames_refused",
+    "frames_failed",
     "boxes_dropped",
     "embeddings_refused",
     "features_refused",
@@ -67,7 +69,8 @@ class TrackerCore:
 
     cameras: ids of the cameras to come; others are taken in when they first appear.
 
-    `counters` tells what happened: frames, frames_refused (time went back), boxes_dropped (not finite,
+    `counters` tells what happened: frames, frames_refused (time went back), frames_failed (messages on which
+    the tracker failed, see `recover`), boxes_dropped (not finite,
     empty, outside the picture), embeddings_refused and features_refused (another length than before, not
     finite), tracks, identities, assignments.
     """
@@ -164,6 +167,21 @@ class TrackerCore:
         changes = self._decide(max(each.t_ns for each in self._cameras.values() if each.t_ns is not None))
         return replace(end, assignments=tuple(changes), decision=self._gallery.decisions, settled=settled)
 
+    def recover(self, camera: int) -> None:
+        """Make the state consistent after `process` or `end` has raised an exception on a camera's message.
+
+        The camera's tracks end and its tracker begins anew; what was not settled yet stays as it was shown.
+        Links that may not have been reported are reported again with the next decision.
+        """
+        self.counters["frames_failed"] += 1
+        failed = self._cameras.get(camera)
+        fresh = self._cameras[camera] = self._camera(camera)
+        if failed is not None:
+            fresh.t_ns = failed.t_ns  # later frames must still be later
+        self._stamps.pop(camera, None)
+        self._behind.pop(camera, None)
+        self._gallery.end_camera(camera)
+
     def _decide(self, t_ns: int) -> list[tuple[int, int]]:
         if not self._gallery.due(t_ns):
             return []
@@ -199,12 +217,15 @@ class TrackerCore:
         self._gallery.forget_looks(kind)
 
     def _settled(self, camera: CameraTracker) -> list[Settled]:
-        return settled_frames(camera, self._stamps[camera.camera])
+        return settled_frames(camera, self._stamps.get(camera.camera, {}))
 
     # -- people -----------------------------------------------------------------------------------
 
     def follow(self, identity: int, t_ns: int) -> IdentityEvent:
-        """Follow a person from now on; raises TrackingError for an unknown identity."""
+        """Follow a person from now on; raises TrackingError for an unknown identity, or one too many."""
+        followed = [each for each, person in self._gallery.register.people.items() if person.followed]
+        if len(followed) >= MAX_FOLLOWED and identity not in followed:
+            raise TrackingError(f"{MAX_FOLLOWED} people are followed already: unfollow somebody first")
         self._changed(identity).followed = True
         return IdentityEvent(identity, "follow", t_ns)
 

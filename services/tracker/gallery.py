@@ -108,6 +108,13 @@ class Gallery:
             self._untold[track.track_id] = 0
             self._refresh({identity})
 
+    def end_camera(self, camera: int) -> None:
+        """A camera's tracks are over, and what was decided lately is to be reported once more."""
+        for track in self.tracks.values():
+            if track.camera == camera:
+                track.open = False
+        self._untold |= {number: track.identity for number, track in self.tracks.items() if track.identity}
+
     def due(self, t_ns: int) -> bool:
         """Whether it is time to decide, or there is something to tell."""
         return bool(self._untold) or self._timely(t_ns)

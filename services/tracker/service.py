@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import zmq
 
 from services.tracker.checkpointing import Checkpointer, Position
+from services.tracker.containment import Containment
 from services.tracker.control import Control
 from services.tracker.core import TrackerCore
 from services.tracker.recall import Recalled, recall
@@ -22,13 +22,13 @@ from shared.clock import now_ns
 from shared.config import CameraConfig, Config
 from shared.config_file import is_recorded
 from shared.endpoints import Endpoints
-from shared.errors import LinkError, TrackingError
+from shared.errors import LinkError, MessageError, TrackingError
 from shared.feed import EVERYONE, FeedPublisher
 from shared.health import Health, described, dropped_reading
 from shared.heap import collect_rarely
 from shared.hop import WAIT_S, Begun, Hop, serve
 from shared.link_receiver import Delivered, Resumed
-from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People
+from shared.messages import Checkpoint, End, FrameStamp, IdentityEvent, People, Tracks
 from shared.request import Fields, Requester, integer, text
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class TrackerService:
         self._process_s = 0.0
         self._core = self._calibrated(TrackerCore(config, cameras))
         self._checkpoints = self._checkpointer({})
+        self._containment = Containment()
         self._owed_ends: dict[int, Position] = {}
         self._closing = False
         self._heard_s = 0.0
@@ -222,23 +223,30 @@ class TrackerService:
         camera, message = delivered.stream, delivered.message
         if camera not in self._hop.streams:
             return  # the store has refused it since
-        if isinstance(message, People):
-            began_s = time.perf_counter()
-            result: Any = self._core.process(message)
-            self._process_s += time.perf_counter() - began_s
-        elif isinstance(message, End):
-            result = self._core.end(message)
+        if not isinstance(message, People | End):
+            return  # `_take` lets no other message through
+        began_s = time.perf_counter()
+        result = self._containment.process(self._core, message)
+        self._process_s += time.perf_counter() - began_s
+        if isinstance(message, End):
             self._watermark.leave(camera)
             self._tell_health()  # ahead of the end: the last counts are stored with it
-        if self._live.watched(camera):
-            self._live.publish(camera, result)
-        self._hop.outgoing.send(camera, result, delivered.seq)
+        self._send(camera, delivered.seq, message, result)
         if self._hop.streams[camera].live:
             self._hop.incoming.acknowledge(camera, delivered.session, delivered.seq)
             self._checkpoints.changed(time.monotonic())
         else:
             last = isinstance(message, End)
             self._checkpoints.processed(camera, delivered.session, delivered.seq, time.monotonic(), last=last)
+
+    def _send(self, camera: int, seq: int, message: People | End, result: Tracks | End) -> None:
+        try:
+            self._hop.outgoing.send(camera, result, seq)
+        except MessageError as error:  # too many rows for one message, or numbers that are not finite
+            result = self._containment.give_up(self._core, message, error)
+            self._hop.outgoing.send(camera, result, seq)
+        if self._live.watched(camera):
+            self._live.publish(camera, result)
 
     def _checkpoint(self) -> None:
         now_s = time.monotonic()

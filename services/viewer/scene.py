@@ -20,6 +20,8 @@ from services.viewer.pairing import Shown
 from services.viewer.palette import ACCENT, ALERT, BACKGROUND, BAR, FAINT, INK, WHITE
 from services.viewer.panel import Entry, clock_text, draw_panel, panel_width
 from services.viewer.trail import TrailMemory
+from shared.errors import MessageError
+from shared.jpeg import read_header
 from shared.messages import Buffer, Followed, LastSeen
 
 SILENT_S = 3.0
@@ -242,8 +244,10 @@ class Scene:
 
 def _decoded(jpeg: Buffer, scale: float) -> NDArray[np.uint8] | None:
     """The picture, at the smallest of the sizes JPEG decodes to for less that is not below `scale`."""
-    if not len(jpeg):
-        return None  # OpenCV raises on this one, and returns None for all other rubbish
+    try:
+        read_header(jpeg)
+    except MessageError:
+        return None
     flags = next((flag for by, flag in _REDUCED if scale * by <= 1), cv2.IMREAD_COLOR)
     decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
     return None if decoded is None else np.asarray(decoded, np.uint8)

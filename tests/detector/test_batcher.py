@@ -118,3 +118,10 @@ def test_every_item_leaves_once_in_order_and_in_time_or_is_reported_replaced(
     assert all(numbers == sorted(numbers) for numbers in left.values())
     assert sum(map(len, left.values())) + replaced.total() == len(events)
     assert +replaced == +batcher.dropped
+
+
+def test_a_batch_weighs_no_more_than_allowed_unless_it_is_one_item() -> None:
+    batcher: Batcher[int] = Batcher(8, 0, weight=lambda item: item, heaviest=10)
+    for camera, item in enumerate((4, 5, 6, 20, 1)):
+        batcher.add(camera, item, False, 0)
+    assert [batcher.next_batch(0) for _ in range(5)] == [[4, 5], [6], [20], [1], None]

@@ -11,7 +11,7 @@ from shared.messages import Frame, FrameStamp
 
 
 def test_a_released_buffer_is_handed_out_again() -> None:
-    pool = PicturePool(2)
+    pool = PicturePool(2, 1 << 20)
     first = pool.acquire((4, 6, 3))
     assert pool.acquire((4, 6, 3)) is not first, "never while it is in use"
     pool.release(first)
@@ -20,7 +20,7 @@ def test_a_released_buffer_is_handed_out_again() -> None:
 
 
 def test_sizes_are_kept_apart_and_the_one_used_longest_ago_goes_first() -> None:
-    pool = PicturePool(2)
+    pool = PicturePool(2, 1 << 20)
     small, middle, large = (pool.acquire((side, side, 3)) for side in (2, 4, 8))
     for each in (small, middle, large):
         pool.release(each)

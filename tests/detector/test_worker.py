@@ -28,9 +28,9 @@ def jpeg_job(number: int, camera: int = 1, live: bool = False) -> Job:
 class Bench:
     """A worker and what it has finished."""
 
-    def __init__(self, extractor: FeatureExtractor) -> None:
+    def __init__(self, extractor: FeatureExtractor, decoder: MemoryDecoder | None = None) -> None:
         self._news = threading.Semaphore(0)
-        self.decoder = MemoryDecoder()
+        self.decoder = decoder or MemoryDecoder()
         self.worker = Worker(extractor, self.decoder, self._news.release)
         self.worker.start()
 
@@ -103,7 +103,7 @@ def test_an_error_of_the_programs_own_reaches_the_owner(monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise TypeError("a mistake")
 
-    monkeypatch.setattr(extractor, "describe", broken)
+    monkeypatch.setattr(extractor, "ease", broken)
     bench = Bench(extractor)
     bench.worker.put([jpeg_job(0)])
     assert bench.wait(1) == []

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from services.ingest import jpeg as jpeg_module
 from services.ingest.jpeg import JpegEncoder
 from services.ingest.pool import Image
 from shared.errors import SourceError
@@ -44,3 +45,9 @@ def test_a_higher_quality_takes_more_bytes(image: Image) -> None:
 def test_a_picture_too_large_for_jpeg_is_refused() -> None:
     with pytest.raises(SourceError, match="frame of 70000x1 cannot be encoded"):
         JpegEncoder(90).encode(np.zeros((1, 70_000, 3), np.uint8))
+
+
+def test_a_jpeg_longer_than_can_be_sent_is_refused(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg_module, "MAX_JPEG_BYTES", 1000)
+    with pytest.raises(SourceError, match=r"160x120 takes \d+ bytes as JPEG, at most 1000 .*jpeg_quality"):
+        JpegEncoder(90).encode(image)

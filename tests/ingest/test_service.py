@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,14 +17,18 @@ import pytest
 
 from services.detector.extractor import FeatureExtractor
 from services.detector.service import DetectorService
+from services.detector.worker import Worker, _Batch
 from services.ingest import service as ingest_service
 from services.ingest.recording import recorded_session
 from services.ingest.service import OK, SOURCE_FAILED, IngestService
 from services.store.service import StoreService
 from services.tracker import service as tracker_service
+from services.tracker.core import TrackerCore
 from services.tracker.service import TrackerService
 from shared.config import CameraConfig, Config
 from shared.endpoints import Endpoints
+from shared.limits import MAX_PEOPLE, MAX_SIDE_PX, MAX_TRACKS
+from shared.messages import End, People, Tracks
 from tests.detector.fakes import MeanEmbedder, ScriptedDetector
 from tests.ingest.test_files import video
 
@@ -247,3 +252,65 @@ def test_a_stop_leaves_a_recording_to_go_on_exactly(
     assert system.ingest() == OK
     assert system.frames() == list(range(60))
     assert system.select("SELECT session FROM sessions") == [(recorded_session(system.cameras[1]),)]
+
+
+def test_a_recording_whose_frames_and_end_the_tracker_fails_on_is_stored_whole(
+    made: list[System],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A frame that raises, one whose result is too large for a message, and an end that raises."""
+    process = TrackerCore.process
+
+    def failing(core: TrackerCore, people: People) -> Tracks:
+        result = process(core, people)
+        if people.stamp.frame_index == 1:
+            raise KeyError(5)
+        if people.stamp.frame_index == 3:
+            return replace(result, track_ids=np.ones(MAX_TRACKS + 1, np.int64))
+        return result
+
+    def failing_end(*_: object) -> End:
+        raise ValueError("no end")
+
+    monkeypatch.setattr(TrackerCore, "process", failing)
+    monkeypatch.setattr(TrackerCore, "end", failing_end)
+    system = running(made, tmp_path, pictures(tmp_path / "pictures", range(6)))
+    assert system.ingest() == OK
+    assert system.frames() == list(range(6))
+    assert system.ends() == [(1, "finished", 6)]
+    told = [record.getMessage() for record in caplog.records if "the tracker failed" in record.getMessage()]
+    assert [each.split(":")[0] for each in told] == [f"camera 1, frame {n}" for n in (1, 3, 5)]
+
+
+def test_a_recording_with_a_frame_of_which_the_detector_finds_too_many_people_is_stored_whole(
+    made: list[System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = Worker._describe
+
+    def crowded(worker: Worker, batch: _Batch) -> None:
+        describe(worker, batch)
+        for job in batch.jobs:
+            if isinstance(job.result, People) and job.frame.stamp.frame_index == 2:
+                job.result = replace(job.result, scores=np.ones(MAX_PEOPLE + 1, np.float32))
+
+    monkeypatch.setattr(Worker, "_describe", crowded)
+    system = running(made, tmp_path, pictures(tmp_path / "pictures", range(4)))
+    assert system.ingest() == OK
+    assert system.frames() == list(range(4))
+
+
+def test_a_picture_that_no_receiver_would_take_ends_its_camera_with_one_clear_error(
+    made: list[System], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = pictures(tmp_path / "pictures", range(2))
+    wide = np.zeros((1, MAX_SIDE_PX + 1, 3), np.uint8)
+    assert cv2.imwrite(str(source / "900.png"), wide)
+    system = running(made, tmp_path, source)
+    assert system.ingest() == SOURCE_FAILED
+    assert system.frames() == [0, 1]
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    (error,) = [each for each in errors if "cannot be sent" in each]
+    assert f"frame 2 cannot be sent: a frame of {MAX_SIDE_PX + 1}x1 pixels" in error
+    assert "Scale the pictures down" in error

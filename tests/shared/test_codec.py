@@ -424,7 +424,6 @@ def test_what_is_too_large_is_refused_where_it_is_made_naming_kind_size_and_limi
         Followed((LastSeen(1, "", 1, 1, 0.0, 0.0),) * (MAX_FOLLOWED + 1)),
         Checkpoint({}, b"", {}, (IdentityEvent(1, "rename", 1),)),
         Checkpoint({}, b"", {}, (IdentityEvent(1, "split", 1, "", (0,)),)),
-        replace(report(), readings={str(name): 1.0 for name in range(MAX_READINGS + 1)}),
     ],
 )
 def test_what_no_receiver_would_take_is_never_put_on_the_wire(message: Message) -> None:
@@ -454,3 +453,10 @@ def test_the_largest_message_of_each_kind_arrives() -> None:
         IdentityEvent(INT64_MAX, "split", INT64_MAX, text, tuple(range(1, 100_000))),
     ):
         assert same(decode(encode(message)), message)
+
+
+def test_readings_of_a_report_beyond_the_limit_are_left_out() -> None:
+    sent = replace(report(), readings={str(name): 1.0 for name in range(MAX_READINGS + 9)})
+    got = decode(encode(sent))
+    assert isinstance(got, Report)
+    assert list(got.readings) == list(sent.readings)[:MAX_READINGS]

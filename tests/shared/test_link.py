@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import shared.link_receiver
-from shared import envelope, link_sender
+from shared import envelope, link_sender, sockets
 from shared.clock import now_ns
-from shared.envelope import Envelope, Kind, Refusal
+from shared.envelope import LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, StreamRefusedError
-from shared.limits import MAX_MESSAGE_BYTES
+from shared.limits import MAX_MESSAGE_BYTES, MAX_PEERS, MAX_STREAMS
 from shared.link_receiver import Delivered, Event, LinkReceiver, Opened, Reported, Silent
 from shared.link_sender import LinkSender
 from shared.messages import Checkpoint, IdentityEvent, Message, Report
@@ -747,3 +747,58 @@ def test_a_checkpoint_above_the_limit_of_one_part_arrives_and_the_stream_goes_on
     pump_until(lambda: sender.durable(0) == 2, receive, sender.poll)
     assert [type(message) for message in got] == [Checkpoint, IdentityEvent]
     assert same(got[0], checkpoint)
+
+
+def test_a_message_that_breaks_the_connection_again_and_again_is_named_once_with_what_to_do(
+    context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link_sender, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(sockets, "MAX_MESSAGE_BYTES", 10_000)
+    port = free_port()
+    disk = Disk(context, f"tcp://127.0.0.1:{port}")
+    sender = LinkSender(context, f"tcp://127.0.0.1:{port}", name="the store")
+    sender.open(1, 7, live=False)
+    pump_until(lambda: sender.room(1) > 1, sender.poll, disk.pump)
+    sender.send(1, numbered(0), 0)
+    sender.send(1, Checkpoint({}, bytes(20_000), {}), 1)
+    stream = sender._streams[1]
+    pump_until(
+        lambda: stream.lost >= (1, link_sender.LOSSES_OF_ONE + 2), sender.poll, disk.pump, deadline_s=30
+    )
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "message 1 of stream 1" in errors[0] and "same release" in errors[0]
+    assert disk.written == {1: [0]}
+
+
+def test_streams_and_senders_beyond_the_limit_replace_idle_ones_and_one_in_use_goes_on(
+    context: Context,
+) -> None:
+    port = free_port()
+    disk = Disk(context, f"tcp://127.0.0.1:{port}")
+    sender = LinkSender(context, f"tcp://127.0.0.1:{port}", name="the store")
+    sender.open(1, 7, live=False)
+    pump_until(lambda: sender.room(1) > 0, sender.poll, disk.pump)
+    sender.send(1, numbered(0), 0)
+    pump_until(lambda: disk.written.get(1) == [0], sender.poll, disk.pump)
+    receiver = disk.receiver
+    for number in range(30_000):
+        opening = Envelope(Kind.OPEN, 2 + number, 1, seq=0, a=LIVE, b=1)
+        receiver._take_in(b"%d" % number, opening, [])
+    assert len(receiver._streams) <= MAX_STREAMS
+    assert len(receiver._peers) <= MAX_PEERS
+    assert 1 in receiver._streams
+    sender.send(1, numbered(1), 1)
+    pump_until(lambda: disk.written[1] == [0, 1], sender.poll, disk.pump)
+
+
+def test_a_stream_that_was_forgotten_for_others_goes_on_where_it_was(context: Context, address: str) -> None:
+    disk = Disk(context, address)
+    sender = LinkSender(context, address, name="the store")
+    sender.open(1, 7, live=False)
+    pump_until(lambda: sender.room(1) > 0, sender.poll, disk.pump)
+    sender.send(1, numbered(0), 0)
+    pump_until(lambda: disk.written.get(1) == [0], sender.poll, disk.pump)
+    del disk.receiver._streams[1]
+    sender.send(1, numbered(1), 1)
+    pump_until(lambda: disk.written[1] == [0, 1], sender.poll, disk.pump)
