@@ -106,10 +106,9 @@ class Decisions:
 
     def check_remembered(self, core: TrackerCore) -> None:
         """Every confirmed decision is known to a tracker that has just started."""
-        followed = {each.identity: each.name for each in core.followed().people}
+        people = core._gallery.register.people
         for identity in self._followed.keys() - self._doubtful:
-            assert identity in followed, identity
+            assert people[identity].followed, identity
         for identity in self._named.keys() - self._doubtful:
-            assert core.knows(identity), identity
-            assert followed.get(identity, self._named[identity]) == self._named[identity], identity
+            assert people[identity].name == self._named[identity], identity
         assert not any(map(core.knows, self._forgotten | self._became.keys()))

@@ -19,6 +19,9 @@ from tests.recovery.live_run import LiveRun
 from tests.recovery.world import FPS, PEOPLE, frame_of, persons_of_identities, persons_of_tracks
 from tests.tracker.scene import START_NS
 
+SURE = 0.99
+"""The similarity threshold: what is tried is not whom the tracker takes for whom."""
+
 MOST_BYTES = 1 << 20
 """Far above what a handful of people take: what grows with every frame passes it soon."""
 

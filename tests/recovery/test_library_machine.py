@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.config import Config
 from tests.recovery.library_run import LibraryRun
-from tests.recovery.machine import RecoveryMachine, settings_of
+from tests.recovery.machine import SURE, RecoveryMachine, settings_of
 
 
 class LibraryMachine(RecoveryMachine):
@@ -13,7 +13,9 @@ class LibraryMachine(RecoveryMachine):
     run: LibraryRun
 
     def begin_run(self) -> LibraryRun:
-        return LibraryRun(self.folder, Config(max_track_age=3.0), self.decisions.confirm)
+        return LibraryRun(
+            self.folder, Config(max_track_age=3.0, similarity_threshold=SURE), self.decisions.confirm
+        )
 
 
 LibraryMachine.TestCase.settings = settings_of(25)

@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.config import Config
 from tests.recovery.live_run import LiveRun
-from tests.recovery.machine import RecoveryMachine, settings_of
+from tests.recovery.machine import SURE, RecoveryMachine, settings_of
 
 RETENTION_S = 600.0
 
@@ -18,7 +18,7 @@ class LiveMachine(RecoveryMachine):
     run: LiveRun
 
     def begin_run(self) -> LiveRun:
-        config = Config(retention_days=RETENTION_S / 86_400, max_track_age=3.0)
+        config = Config(retention_days=RETENTION_S / 86_400, max_track_age=3.0, similarity_threshold=SURE)
         return LiveRun(self.folder, config, self.decisions.confirm)
 
     @rule(count=st.integers(1, 30))
