@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.tracker.core import TrackerCore
 from shared.config import Config
-from shared.messages import IdentityEvent, People
+from shared.messages import IdentityEvent, People, Tracks
 from tracking_system.journal import Journal
 
 
@@ -49,11 +49,13 @@ class LibraryRun:
         self._journal.close()
         self._journal = None
 
-    def frame(self, people: People) -> None:
+    def frame(self, people: People) -> Tracks:
         """A frame; nothing is committed because of the time that passes."""
         assert self._journal is not None
         self._journal._next_commit_s = float("inf")
-        self._journal.write(self._journal.core.process(people))
+        tracks = self._journal.core.process(people)
+        self._journal.write(tracks)
+        return tracks
 
     def commit(self) -> None:
         """It is time to commit."""

@@ -18,7 +18,7 @@ from services.tracker.core import TrackerCore
 from shared.codec import decode, encode
 from shared.config import Config
 from shared.link_receiver import Delivered
-from shared.messages import IdentityEvent, Message, People
+from shared.messages import IdentityEvent, Message, People, Tracks
 
 
 @dataclass(slots=True)
@@ -80,17 +80,19 @@ class LiveRun:
         assert self._checkpoints.is_complete
         self.kill_tracker()
 
-    def frame(self, people: People) -> None:
-        """A frame goes through the tracker, and its result on its way."""
+    def frame(self, people: People) -> Tracks:
+        """A frame goes through the tracker, and its result, which viewers see at once, on its way."""
         assert self.core is not None
         camera = people.stamp.camera
         if camera not in self._next:
             self._open(camera)
-        self._send(camera, self.core.process(people))
+        tracks = self.core.process(people)
+        self._send(camera, tracks)
         self._checkpoints.changed(self.now_s)
         if self.core.reserve_is_low:
             self._checkpoints.hurry()
         self._checkpoint(reserve=True)
+        return tracks
 
     @contextmanager
     def deciding(self, *identities: int) -> Iterator[TrackerCore]:

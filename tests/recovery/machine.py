@@ -13,10 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.store.history import History
 from shared.errors import TrackingError
+from shared.messages import Tracks
 from tests.recovery.decisions import Decisions
 from tests.recovery.library_run import LibraryRun
 from tests.recovery.live_run import LiveRun
-from tests.recovery.world import FPS, PEOPLE, frame_of, persons_of_identities, persons_of_tracks
+from tests.recovery.world import (
+    FPS,
+    PEOPLE,
+    frame_of,
+    person_at,
+    persons_of_identities,
+    persons_of_tracks,
+)
 from tests.tracker.scene import START_NS
 
 SURE = 0.99
@@ -42,6 +50,8 @@ class RecoveryMachine(RuleBasedStateMachine):
         self.indices = {1: 0}
         self.clock_ns = START_NS
         self.sessions = 1
+        self.tracks_seen: dict[int, int] = {}
+        self.identities_seen: dict[int, set[int]] = {}
 
     def begin_run(self) -> LiveRun | LibraryRun:
         raise NotImplementedError
@@ -74,7 +84,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         number = sorted(self.cameras)[camera % len(self.cameras)]
         for _ in range(count):
             self.pass_time(1 / FPS)
-            self.run.frame(
+            tracks = self.run.frame(
                 frame_of(
                     here,
                     camera=number,
@@ -84,6 +94,7 @@ class RecoveryMachine(RuleBasedStateMachine):
                 )
             )
             self.indices[number] += 1
+            self.see(tracks)
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 130.0, 700.0]))
     def pass_time(self, seconds: float) -> None:
@@ -182,6 +193,17 @@ class RecoveryMachine(RuleBasedStateMachine):
         self.run.decided(event)
 
     # -- what must always hold ------------------------------------------------------------------------
+
+    def see(self, tracks: Tracks) -> None:
+        """What a viewer sees is as good as stored: somebody may have written the number down."""
+        rows = zip(tracks.track_ids.tolist(), tracks.identity_ids.tolist(), tracks.boxes, strict=True)
+        for track, identity, box in rows:
+            person = person_at(float(box[0] + box[2]) / 2)
+            assert self.tracks_seen.setdefault(track, person) == person, track
+            if identity:
+                persons = self.identities_seen.setdefault(identity, set())
+                persons.add(person)
+                assert self.decisions.may_be_one(persons), (identity, persons)
 
     @invariant()
     def messages_stay_small(self) -> None:
