@@ -234,7 +234,7 @@ class RecoveryMachine(RuleBasedStateMachine):
 
 def settings_of(examples: int) -> settings:
     """How many runs are tried: the same ones each time, or as many as the environment variable says."""
-    said = os.environ.get("TRACKING_SYSTEM_TEST_EXAMPLES")
+    said = os.environ.get("RECOVERY_EXAMPLES")
     return settings(
         max_examples=examples if said is None else int(said),
         stateful_step_count=40,
