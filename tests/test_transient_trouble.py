@@ -56,11 +56,13 @@ def endpoints(tmp_path: Path) -> Endpoints:
 def served(run: Callable[[threading.Event], object]) -> Iterator[threading.Thread]:
     """Run a service in a thread of its own."""
     stop = threading.Event()
-    thread = threading.Thread(target=run, args=(stop,))
+    thread = threading.Thread(target=run, args=(stop,), daemon=True)
     thread.start()
-    yield thread
-    stop.set()
-    thread.join(PATIENCE_S)
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -141,7 +143,7 @@ def test_a_store_that_cannot_read_where_a_stream_stands_lets_it_ask_again(
     monkeypatch.setattr(DatabaseManager, "position", failing)
     with served(StoreService(CAMERAS, tmp_path, Config(), endpoints).run):
         sender = LinkSender(context, endpoints.tracks, name="the store")
-        sender.open(1, 2, live=False)
+        sender.open(1, 2, live=True)
         pump_until(lambda: sender.position(1) == 0, sender.poll)
         sender.send(1, tracks(), 0)
         pump_until(lambda: sender.durable(1) == 1, sender.poll)

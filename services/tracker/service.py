@@ -45,6 +45,9 @@ _ASK_AGAIN_S = 1.0
 _RECALL_TIMEOUT_S = 60.0
 """How long one answer of the store may take while the state is restored: many times the largest."""
 
+_RESERVE_WAIT_S = 10.0
+"""How long the cameras of a live run are kept waiting at its start for a store that cannot write."""
+
 _QUIET_S = 0.2
 _DRAIN_S = 2.0
 """How long what has arrived is still processed after the request to stop; the rest stays with the senders."""
@@ -67,6 +70,7 @@ class TrackerService:
         self._checkpoints = self._checkpointer({})
         self._containment = Containment()
         self._owed_ends: dict[int, Position] = {}
+        self._begin_by_s: float | None = None
         self._closing = False
         self._heard_s = 0.0
         self._drain_until_s: float | None = None
@@ -98,6 +102,7 @@ class TrackerService:
             if not self._recall(stop):
                 return 0
             self._hop.outgoing.open(OWN_STREAM, self._hop.incarnation, live=False)
+            self._reserve()
             links = self._hop.incoming.socket, self._hop.outgoing.socket
             sockets = (*links, self._control.socket, self._live.socket)
             serve(sockets, stop, step=partial(self._step, stop), busy=self._unsafe, longest_ms=self._wait_ms)
@@ -144,6 +149,30 @@ class TrackerService:
             # Its sender may be gone for good; if it comes again it is waited for again.
             self._watermark.leave(camera)
 
+    def _reserve(self) -> None:
+        """Have numbers reserved on the store's disk before viewers see the first of them.
+
+        What recorded cameras bring is done again from the checkpoint after a crash, with the same numbers.
+        """
+        if self._has_live:
+            now_s = time.monotonic()
+            self._checkpoints.changed(now_s)
+            self._checkpoints.hurry()
+            self._begin_by_s = now_s + _RESERVE_WAIT_S
+
+    def _may_begin(self) -> bool:
+        if self._begin_by_s is None:
+            return True
+        if time.monotonic() < self._begin_by_s:
+            return False
+        self._begin_by_s = None
+        log.error(
+            "the store has written nothing for %g s: the cameras begin without it; numbers that are shown "
+            "until it writes may be given out again if this tracker is killed",
+            _RESERVE_WAIT_S,
+        )
+        return True
+
     def _calibrated(self, core: TrackerCore) -> TrackerCore:
         for camera in self._known.values():
             if camera.homography is not None:
@@ -178,7 +207,8 @@ class TrackerService:
         self._control.serve()
         for camera in self._hop.poll():
             self._watermark.leave(camera)
-        self._hop.accept(self._checkpoints.position)
+        if self._may_begin():
+            self._hop.accept(self._checkpoints.position)
         for delivered in self._watermark.ready(time.monotonic_ns()):
             self._process(delivered)
         self._checkpoint()
@@ -258,6 +288,7 @@ class TrackerService:
             self._checkpoints.sent(self._own(checkpoint))
         acknowledged = self._checkpoints.acknowledged(self._hop.outgoing.durable(OWN_STREAM), now_s)
         if acknowledged is not None:
+            self._begin_by_s = None
             self._health.made_progress()
             for camera, (session, seq) in acknowledged.positions.items():
                 self._hop.incoming.acknowledge(camera, session, seq)

@@ -40,7 +40,7 @@ def endpoints(tmp_path: Path) -> Iterator[Endpoints]:
     addresses.prepare()
     stop = threading.Event()
     service = DetectorService(CAMERAS, Config(batch_size=4), addresses, sees_nobody())
-    thread = threading.Thread(target=service.run, args=(stop,))
+    thread = threading.Thread(target=service.run, args=(stop,), daemon=True)
     thread.start()
     yield addresses
     stop.set()
@@ -154,7 +154,9 @@ def test_people_of_a_live_camera_are_looked_for_while_those_of_its_last_frame_ar
     stop = threading.Event()
     extractor = FeatureExtractor(detector, embedder, Config())
     thread = threading.Thread(
-        target=DetectorService(CAMERAS, Config(batch_size=1), addresses, extractor).run, args=(stop,)
+        target=DetectorService(CAMERAS, Config(batch_size=1), addresses, extractor).run,
+        args=(stop,),
+        daemon=True,
     )
     thread.start()
     camera = Camera(context, addresses.frames, 1, live=True)

@@ -52,7 +52,7 @@ class System:
     def start(self, *hubs: str) -> None:
         for hub in hubs:
             stop = threading.Event()
-            thread = threading.Thread(target=self._made(hub), args=(stop,), name=hub)
+            thread = threading.Thread(target=self._made(hub), args=(stop,), name=hub, daemon=True)
             thread.start()
             self._running[hub] = thread, stop
 
@@ -83,7 +83,7 @@ class System:
         codes: list[int] = []
         stop = threading.Event()
         service = IngestService(self.cameras[camera], self.config, self.endpoints)
-        thread = threading.Thread(target=lambda: codes.append(service.run(stop)))
+        thread = threading.Thread(target=lambda: codes.append(service.run(stop)), daemon=True)
         thread.start()
         thread.join(PATIENCE_S)
         stop.set()
@@ -199,7 +199,7 @@ def test_an_end_that_is_sent_while_the_hubs_restart_arrives(made: list[System], 
     source = pictures(tmp_path / "pictures", range(4))
     system = running(made, tmp_path, source)
     system.stop("tracker", "store")
-    ending = threading.Thread(target=system.ingest)
+    ending = threading.Thread(target=system.ingest, daemon=True)
     ending.start()
     system.start("store", "tracker")
     ending.join(PATIENCE_S)
@@ -213,7 +213,7 @@ def test_a_camera_that_has_ended_does_not_hold_up_others_after_services_restart(
 ) -> None:
     first, second = pictures(tmp_path / "one", range(4)), pictures(tmp_path / "two", range(9))
     system = running(made, tmp_path, first, second)
-    both = [threading.Thread(target=system.ingest, args=(camera,)) for camera in (1, 2)]
+    both = [threading.Thread(target=system.ingest, args=(camera,), daemon=True) for camera in (1, 2)]
     for each in both:
         each.start()
     for each in both:
@@ -241,7 +241,7 @@ def test_a_stop_leaves_a_recording_to_go_on_exactly(
     system = running(made, tmp_path, source)
     stop = threading.Event()
     service = IngestService(system.cameras[1], system.config, system.endpoints)
-    thread = threading.Thread(target=service.run, args=(stop,))
+    thread = threading.Thread(target=service.run, args=(stop,), daemon=True)
     thread.start()
     deadline_s = time.monotonic() + PATIENCE_S
     while service._sent < 20:

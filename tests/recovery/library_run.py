@@ -50,11 +50,11 @@ class LibraryRun:
         self._journal = None
 
     def frame(self, people: People) -> Tracks:
-        """A frame; nothing is committed because of the time that passes."""
+        """A frame; behind a program's first one nothing is committed because of the time that passes."""
         assert self._journal is not None
-        self._journal._next_commit_s = float("inf")
         tracks = self._journal.core.process(people)
         self._journal.write(tracks)
+        self._journal._next_commit_s = float("inf")
         return tracks
 
     def commit(self) -> None:

@@ -65,6 +65,10 @@ class LiveRun:
         self._session = self._sessions
         self._link, self._next = [], {}
         self._open(OWN_STREAM)
+        self._is_reserved = False
+        self._checkpoints.changed(self.now_s)
+        self._checkpoints.hurry()
+        self._checkpoint(reserve=True)
 
     def kill_tracker(self) -> None:
         """What was not delivered is lost."""
@@ -83,6 +87,8 @@ class LiveRun:
     def frame(self, people: People) -> Tracks:
         """A frame goes through the tracker, and its result, which viewers see at once, on its way."""
         assert self.core is not None
+        if not self._is_reserved:
+            self.commit()  # the tracker accepts no camera before that
         camera = people.stamp.camera
         if camera not in self._next:
             self._open(camera)
@@ -162,6 +168,7 @@ class LiveRun:
         own = [seq for stream, seq in done if stream == OWN_STREAM]
         if self.core is not None and own:
             acknowledged = self._checkpoints.acknowledged(max(own) + 1, self.now_s)
+            self._is_reserved |= acknowledged is not None
             for event in acknowledged.events if acknowledged else ():
                 self._confirmed(event)
 

@@ -41,7 +41,7 @@ def serving(responder: Responder) -> Iterator[None]:
             responder.socket.poll(5)
             responder.serve()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield
@@ -182,7 +182,7 @@ def test_an_answer_that_is_none_is_an_error(
         router.send_multipart([peer])
         router.send_multipart([peer, asked, *reply])
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     with pytest.raises(MessageError):
         requester.ask("double")

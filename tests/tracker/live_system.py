@@ -61,7 +61,7 @@ class LiveSystem:
     def start_store(self) -> None:
         stop = threading.Event()
         service = StoreService(self.cameras, self.folder, self.config, self.endpoints)
-        self._store = threading.Thread(target=service.run, args=(stop,)), stop
+        self._store = threading.Thread(target=service.run, args=(stop,), daemon=True), stop
         self._store[0].start()
 
     def start_tracker(self) -> None:
@@ -73,7 +73,7 @@ class LiveSystem:
                 service.run(stop)
 
         self._service = service
-        self._tracker = threading.Thread(target=run), stop
+        self._tracker = threading.Thread(target=run, daemon=True), stop
         self._tracker[0].start()
 
     def stop_store(self) -> None:
@@ -97,9 +97,13 @@ class LiveSystem:
 
     def send(self, messages: Iterable[People]) -> None:
         """Have the detector send what it found, and wait until the tracker has answered for it."""
+        self.offer(messages)
+        self.wait_until(lambda: not any(map(self._sender.unacknowledged, self.cameras)))
+
+    def offer(self, messages: Iterable[People]) -> None:
+        """Have the detector send what it found, as soon as the tracker takes it."""
         for message in messages:
             self._sender.send(message.stamp.camera, message)
-        self.wait_until(lambda: not any(map(self._sender.unacknowledged, self.cameras)))
 
     def ask(self, operation: str, timeout_s: float = 10.0, **fields: Any) -> dict[str, Any]:
         """An operator's request to the tracker."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zmq
 
-from services.store.database import DatabaseManager
+from services.store.database import DatabaseManager, Sequenced
 from services.store.service import STATES_PAGE_BYTES
 from services.tracker import checkpointing, control
 from services.tracker import service as tracker_service
@@ -18,7 +18,7 @@ from services.tracker.core import IDENTITY_BLOCK, TRACK_BLOCK, TrackerCore
 from services.tracker.person import TrackedPerson
 from services.tracker.state import pack
 from shared.config import Config
-from shared.errors import TrackingError
+from shared.errors import StorageError, TrackingError
 from shared.link_sender import LinkSender
 from shared.messages import Checkpoint
 from tests.tracker.live_system import LiveSystem
@@ -53,6 +53,44 @@ def test_after_a_crash_strangers_get_no_number_that_somebody_had(seldom: None, s
     system.start_tracker()
     system.send(walk(2, 2, range(MINUTE, MINUTE + 30)))
     system.wait_for("SELECT count(DISTINCT track), count(DISTINCT identity) FROM tracks", [(2, 2)])
+
+
+def test_no_live_camera_begins_before_numbers_are_reserved_on_the_disk(
+    system: LiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.stop_tracker()
+    commit = DatabaseManager.commit
+    refusals = [StorageError("the disk is full")]
+    batches: list[list[str]] = []
+
+    def failing_once(self: DatabaseManager, batch: Sequence[Sequenced]) -> None:
+        if refusals:
+            raise refusals.pop()
+        commit(self, batch)
+        batches.append([type(message).__name__ for _, _, _, message in batch])
+
+    monkeypatch.setattr(DatabaseManager, "commit", failing_once)
+    system.offer(walk(1, 1, range(30)))
+    system.start_tracker()
+    system.wait_for(TRACKS, [(1, 1)])
+    assert batches[0] == ["Checkpoint"]
+
+
+def test_live_cameras_are_not_kept_waiting_for_a_store_that_cannot_write_for_long(
+    system: LiveSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    system.stop_tracker()
+    monkeypatch.setattr(tracker_service, "_RESERVE_WAIT_S", 0.1)
+
+    def refused(self: DatabaseManager, batch: Sequence[Sequenced]) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(DatabaseManager, "commit", refused)
+        system.start_tracker()
+        system.send(walk(1, 1, range(30)))
+        assert "the store has written nothing for 0.1 s" in caplog.text
+    system.wait_for(TRACKS, [(1, 1)])
 
 
 def test_after_a_crash_behind_a_checkpoint_the_reserved_numbers_are_left_out(

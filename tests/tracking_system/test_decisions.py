@@ -54,7 +54,7 @@ def test_a_decision_is_told_to_the_running_tracker(
         responder.close()
 
     with zmq.Context() as context:
-        server = threading.Thread(target=serve, args=(context,))
+        server = threading.Thread(target=serve, args=(context,), daemon=True)
         server.start()
         try:
             with FolderLock(tmp_path, "tracking-system run"):
