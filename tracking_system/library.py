@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from services.detector.extractor import FeatureExtractor
 from services.detector.failure import FrameFailure
 from services.detector.families import build, describers
+from services.ingest.capture_clock import CaptureClock
+from services.ingest.clock import SystemClock
 from services.ingest.motion import MotionEstimator
 from services.tracker.core import TrackerCore
 from services.tracker.person import Stay
@@ -32,7 +36,7 @@ from shared.config import (
     checked_camera_name,
     checked_homography,
 )
-from shared.errors import ConfigError, SourceError, TrackingError
+from shared.errors import ConfigError, SourceError, StorageError, TrackingError
 from shared.messages import Followed, Frame, FrameStamp, IdentityEvent, LastSeen, Tracks, empty_people
 from tracking_system.journal import Journal
 
@@ -53,7 +57,7 @@ class MultiCameraTracker:
     nothing is kept without.  extractor: other networks than the configuration's.
 
     Every method may be called from any thread; frames are processed one at a time.  Call `close`, or use it
-    as a context manager, so that the database is complete.
+    as a context manager, so that the database is complete; at the latest that happens when the program ends.
 
     Raises ModelError where the networks are not to be had, StorageError where the folder cannot be used.
     """
@@ -72,6 +76,7 @@ class MultiCameraTracker:
         )
         self._journal = None if data is None else Journal(Path(data), self._config, "a program's tracker")
         self._core = self._journal.core if self._journal else TrackerCore(self._config)
+        self._at_exit = weakref.finalize(self, _complete, self._journal, os.getpid())
         self._cameras: dict[int, _Camera] = {}
         self._selecting = False
         self._closed = False
@@ -101,7 +106,8 @@ class MultiCameraTracker:
 
         frame: (height, width, 3) uint8 BGR, as OpenCV reads it; it is not changed.
         t_ns: when it was taken, UTC nanoseconds, by default now; for recordings give start + position,
-            so that speeds and walking times are real.
+            so that speeds and walking times are real.  "Now" runs with the monotonic clock: when the system
+            clock is set, it follows with a warning, and the camera's tracks begin anew.
 
         Raises SourceError for what is not such a frame or is not later than the camera's last one,
         ConfigError for a camera that is not registered.
@@ -109,7 +115,7 @@ class MultiCameraTracker:
         with self._lock:
             camera = self._camera(camera_id)
             _check_frame(frame, camera_id)
-            stamp = camera.stamp(frame, time.time_ns() if t_ns is None else t_ns)
+            stamp = camera.stamp(frame, t_ns)
             tracks = self._track(stamp, frame, camera)
             if self._journal is not None:
                 self._journal.write(tracks)
@@ -250,6 +256,7 @@ class MultiCameraTracker:
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._at_exit.detach()
                 if self._journal is not None:
                     self._journal.close()
 
@@ -265,18 +272,41 @@ class MultiCameraTracker:
         self.close()
 
 
+def _complete(journal: Journal | None, owner_pid: int) -> None:
+    """Close the database of a tracker that its program has left open; a forked child leaves it alone."""
+    if journal is not None and os.getpid() == owner_pid:
+        try:
+            journal.close()
+        except StorageError as error:
+            log.error("what came last is not in the database: %s", error)
+
+
 class _Camera:
     """One registered camera: the numbering of its frames, and what is remembered between them."""
 
     def __init__(self, camera_id: int) -> None:
         self._id = camera_id
         self._session = time.time_ns()
+        self._clock = CaptureClock(f"camera {camera_id}", SystemClock())
         self._next_index = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self._last_ns = -1
         self.motion = MotionEstimator()
         self.trails = TrailMemory()
 
-    def stamp(self, frame: Image, t_ns: int) -> FrameStamp:
+    def _now_ns(self) -> int:
+        steps = self._clock.session
+        t_ns = self._clock.now_ns()
+        if self._clock.session != steps:
+            self._session += 1
+            self._begin()
+        return t_ns
+
+    def stamp(self, frame: Image, t_ns: int | None) -> FrameStamp:
+        if t_ns is None:
+            t_ns = self._now_ns()
         if type(t_ns) is not int or t_ns <= self._last_ns:
             raise SourceError(
                 f"camera {self._id}: t_ns must be a whole number of nanoseconds, later than the last frame's "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 import tracking_system
 from services.detector.extractor import FeatureExtractor
 from services.detector.families import Networks, build
+from services.ingest.clock import SystemClock
 from services.store.history import History
 from services.store.statistics import statistics
 from shared.config import Config
@@ -212,6 +215,40 @@ def test_time_that_does_not_advance_is_a_clear_error(tracker: MultiCameraTracker
 
 
 @pytest.mark.data
+def test_a_system_clock_that_is_set_back_does_not_stop_a_camera(
+    tracker: MultiCameraTracker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker.register_camera(1)
+    picture = np.zeros((48, 64, 3), np.uint8)
+    utc_ns = SystemClock.utc_ns
+    tracker.process_frame(picture, 1)
+    monkeypatch.setattr(SystemClock, "utc_ns", lambda clock: utc_ns(clock) - 3600 * 10**9)
+    tracker.process_frame(picture, 1)
+    tracker.process_frame(picture, 1)
+    assert [each.message for each in caplog.records if "clock was set back by 3600.0 s" in each.message]
+
+
+def test_a_program_that_does_not_close_its_tracker_loses_nothing_when_it_ends(tmp_path: Path) -> None:
+    code = f"""
+import numpy as np
+from services.detector.extractor import FeatureExtractor
+from shared.config import Config
+from tests.detector.fakes import MeanEmbedder, ScriptedDetector
+from tracking_system import MultiCameraTracker
+
+config = Config()
+extractor = FeatureExtractor(ScriptedDetector(lambda _: []), MeanEmbedder(), config)
+tracker = MultiCameraTracker(config, data={str(tmp_path)!r}, extractor=extractor)
+tracker.register_camera(1)
+for number in range(20):
+    tracker.process_frame(np.zeros((48, 64, 3), np.uint8), 1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with closing(sqlite3.connect(tmp_path / "tracking.db")) as database:
+        assert database.execute("SELECT count(*) FROM frames").fetchone() == (20,)
+
+
 def test_cameras_must_be_registered_once_by_a_number(tracker: MultiCameraTracker, plaza: list[Image]) -> None:
     tracker.register_camera(1)
     with pytest.raises(ConfigError, match="registered already"):
