@@ -205,6 +205,7 @@ class CameraTracker:
                     if track.first_ns >= since_ns:
                         self.vanished.append(track)
             if tree not in alive:
+                track.close()
                 del self._track_of[tree]
 
     def _compare(self, detections: Detections) -> None:
@@ -240,11 +241,11 @@ class CameraTracker:
                 continue
             old = int(self.forest.leaves.tags[self.rows[i], TREE])
             tree = self.forest.rename(old, t_ns)
-            track.open = False
             successor = track.successor(next_id + len(cut), t_ns)
             (point,) = _points(self.forest.leaves.state, self.rows[i : i + 1], t_ns * 1e-9).tolist()
             successor.observe(t_ns, point)
             track.rewind(t_ns)
+            track.close()
             del self._track_of[old]
             self._track_of[tree] = successor
             self._id_of[tree] = successor.track_id
@@ -304,7 +305,7 @@ class CameraTracker:
         """End everything: the stream is over; what was left to settle is in `settled`."""
         self.settled = self._named(self.settler.flush())
         for track in self._track_of.values():
-            track.open = False
+            track.close()
         tree = self.forest.tree
         self.forest = Forest(self.parameters, self.forest.memory_s)
         self.forest.tree = tree
