@@ -1,18 +1,22 @@
 """People whose truth can be read off what is stored: each has a place of his or her own in every camera.
 
-The places are ten heights apart, so that nobody could have walked from one to the next while a camera was not
-looking, and all look as different from one another as six people can: what is tried is what is kept, not whom
-the tracker takes for whom.
+What is tried is what is kept, not whom the tracker takes for whom: the places are ten heights apart, so that
+nobody could have walked from one to the next while a camera was not looking, all look as different from one
+another as six people can, and with `only_right_links` no two people are taken for one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from services.store.history import History
+from services.tracker.evidence import Evidence, Scores
 from shared.messages import FrameStamp, People
 from tests.tracker.scene import people
 
@@ -41,6 +45,24 @@ def frame_of(persons: Collection[int], *, camera: int, session: int, index: int,
 def person_at(x: float) -> int:
     """Whose place a pixel column is."""
     return int(x // SPACING_PX)
+
+
+@contextmanager
+def only_right_links() -> Iterator[None]:
+    """Have trackers link the tracks of two people only where an operator has said that they are one."""
+    judged = Evidence.scores
+
+    def scores(evidence: Evidence, tracks: list[Any], tails: list[Any], *more: Any, **named: Any) -> Scores:
+        found = judged(evidence, tracks, tails, *more, **named)
+        rows = [person.tail for person in tails if person.tail is not None] + tracks
+        for pair, (row, column) in enumerate(zip(found.rows.tolist(), found.columns.tolist(), strict=True)):
+            one, other = rows[row], tracks[column]
+            if person_at(one.foot[0]) != person_at(other.foot[0]) and not (one.pinned or other.pinned):
+                found.total[pair] = -np.inf
+        return found
+
+    with patch.object(Evidence, "scores", scores):
+        yield
 
 
 def persons_of_tracks(history: History) -> dict[int, set[int]]:
