@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -70,11 +71,11 @@ def main() -> None:
     parser.add_argument("truth", metavar="GT.txt", type=Path, help="MOTChallenge annotation of the video")
     parser.add_argument("--tools", type=Path, required=True, help="folder of the programs that cut and score")
     parser.add_argument("--layout", action="append", help="gap, overlap or a JSON file (default: both)")
-    parser.add_argument("--models", default="", help="folder with weights")
+    parser.add_argument("--models", type=os.path.abspath, help="folder with weights")
     parser.add_argument("--detector", default="person-detection-0202")
     options = parser.parse_args()
     settings: dict[str, object] = {
-        "models": options.models,
+        "models": options.models or "",
         "family": "openvino",
         "detector": options.detector,
     }

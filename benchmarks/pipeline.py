@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -250,12 +251,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="one a camera")
-    parser.add_argument("--models", default="", help="folder with weights")
+    parser.add_argument("--models", type=os.path.abspath, help="folder with weights")
     parser.add_argument("--frames", type=int, default=10_000, help="frames of the recorded run, all cameras")
     parser.add_argument("--live-s", type=float, default=60.0, help="seconds of the live run")
     options = parser.parse_args()
-    config = Config(models=options.models, family="openvino")
-    settings: dict[str, object] = {"models": options.models, "family": "openvino", "report_every_s": 2.0}
+    config = Config(models=options.models or "", family="openvino")
+    settings: dict[str, object] = {
+        "models": options.models or "",
+        "family": "openvino",
+        "report_every_s": 2.0,
+    }
     with tempfile.TemporaryDirectory(prefix="pipeline-") as name:
         folder = Path(name)
         each = -(-options.frames // len(options.videos))

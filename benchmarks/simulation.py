@@ -5,7 +5,7 @@ are joined by doors: people walk in a room from door to door over a point betwee
 out of every view for as long as the passage behind the door takes.  From each room a door leads outside;
 some of those who left come back minutes later.
 
-Appearance: vectors of `DIMENSIONS` numbers that vary in `VARIETY` of them only, so that strangers are about
+Appearance: vectors of `dimensions` numbers that vary in `VARIETY` of them only, so that strangers are about
 as alike as they are to a re-identification network (cosine 0.26, standard deviation 0.15, of one camera),
 with what all people share, a bias of each camera, one of each stay in a view, and noise of each crop; the
 same person in two cameras has 0.67 in the mean.  Who is embedded follows the detector's policy: everybody
@@ -78,10 +78,20 @@ class _Stay:
 
 
 class Simulation:
-    """`people` in view of each of `cameras` on average, at `fps`; `rooms`: mean rooms of one visit."""
+    """`people` in view of each of `cameras` on average, at `fps`.
+
+    rooms: mean rooms of one visit.  dimensions: length of the appearance vectors.
+    """
 
     def __init__(
-        self, cameras: int, people: float, fps: float, *, seed: int = 1, rooms: float = 10.0
+        self,
+        cameras: int,
+        people: float,
+        fps: float,
+        *,
+        seed: int = 1,
+        rooms: float = 10.0,
+        dimensions: int = DIMENSIONS,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.cameras, self.fps, self.rooms = cameras, fps, rooms
@@ -99,7 +109,7 @@ class Simulation:
         self._passage_s = self.rng.uniform(*PASSAGE_S, (cameras, 2))
         self._common = self._direction(COMMON)
         self._bias = self._directions(cameras, CAMERA_BIAS)
-        self._basis = np.linalg.qr(self.rng.normal(size=(DIMENSIONS, VARIETY)))[0]
+        self._basis = np.linalg.qr(self.rng.normal(size=(dimensions, VARIETY)))[0]
         self._looks: dict[int, Float64] = {}
         self._born = 0
         self._gone: list[tuple[float, int]] = []

@@ -12,17 +12,10 @@ from numpy.typing import NDArray
 from services.tracker.advance import Evidence
 from services.tracker.appearance import Similarity, Spread, likened
 from services.tracker.calibration import Calibration
-from services.tracker.compiled import compiled
+from services.tracker.continuation import continued, points_of
 from services.tracker.forest import Forest
 from services.tracker.kalman import Float64, to_corners
-from services.tracker.leaves import (
-    CONFIRMED,
-    DETECTION,
-    FIRST_NS,
-    PARENT,
-    TREE,
-    Int64,
-)
+from services.tracker.leaves import DETECTION, FIRST_NS, TREE, Int64
 from services.tracker.parameters import DEFAULT, Parameters, paced
 from services.tracker.settling import Settled, Settler
 from services.tracker.shown import Shown, shown
@@ -139,7 +132,7 @@ class CameraTracker:
         """
         forest = self.forest
         leaves = forest.leaves
-        self.rows, places, columns, points = _continued(
+        self.rows, places, columns, points = continued(
             leaves.state, leaves.tags, forest.believed, self.rows, t_ns * 1e-9
         )
         self.columns = columns.tolist()
@@ -183,7 +176,7 @@ class CameraTracker:
     def _replay(self, track: Track, leaf: int, since_ns: int) -> None:
         """See again what a leaf's line saw at since_ns and later; the newest embedding is left out."""
         for generation, row in self.forest.history(leaf, since_ns):
-            (point,) = _points(generation.state, np.array([row]), generation.t_ns * 1e-9).tolist()
+            (point,) = points_of(generation.state, np.array([row]), generation.t_ns * 1e-9).tolist()
             track.observe(generation.t_ns, point)
             column = generation.tags[row, DETECTION]
             quality = float(generation.quality[column])
@@ -205,6 +198,7 @@ class CameraTracker:
                     if track.first_ns >= since_ns:
                         self.vanished.append(track)
             if tree not in alive:
+                track.close()
                 del self._track_of[tree]
 
     def _compare(self, detections: Detections) -> None:
@@ -240,11 +234,11 @@ class CameraTracker:
                 continue
             old = int(self.forest.leaves.tags[self.rows[i], TREE])
             tree = self.forest.rename(old, t_ns)
-            track.open = False
             successor = track.successor(next_id + len(cut), t_ns)
-            (point,) = _points(self.forest.leaves.state, self.rows[i : i + 1], t_ns * 1e-9).tolist()
+            (point,) = points_of(self.forest.leaves.state, self.rows[i : i + 1], t_ns * 1e-9).tolist()
             successor.observe(t_ns, point)
             track.rewind(t_ns)
+            track.close()
             del self._track_of[old]
             self._track_of[tree] = successor
             self._id_of[tree] = successor.track_id
@@ -304,7 +298,7 @@ class CameraTracker:
         """End everything: the stream is over; what was left to settle is in `settled`."""
         self.settled = self._named(self.settler.flush())
         for track in self._track_of.values():
-            track.open = False
+            track.close()
         tree = self.forest.tree
         self.forest = Forest(self.parameters, self.forest.memory_s)
         self.forest.tree = tree
@@ -372,40 +366,3 @@ class CameraTracker:
 def _usual_similarity() -> Similarity:
     """Before anything is learned."""
     return Similarity(Spread(0.75, 0.15, 50.0), Spread(0.25, 0.2, 50.0))
-
-
-@compiled
-def _continued(
-    state: Float64, tags: Int64, believed: Int64, before: Int64, t_s: float
-) -> tuple[Int64, Int64, Int64, Float64]:
-    """(N,) the believed leaves that are confirmed, and how each goes on.
-
-    before: (K,) the same in the frame before.  Behind them (N,) which of these each continues, (N,) the
-    detection of each, -1 for none, and (N, 6) `_points`.
-    """
-    rows = np.empty(len(believed), np.int64)
-    count = 0
-    for leaf in believed:
-        if tags[leaf, CONFIRMED] != 0:
-            rows[count] = leaf
-            count += 1
-    rows = rows[:count]
-    places, columns = np.full(count, -1), np.empty(count, np.int64)
-    for i in range(count):
-        columns[i] = tags[rows[i], DETECTION]
-        for k in range(len(before)):
-            if before[k] == tags[rows[i], PARENT]:
-                places[i] = k
-                break
-    return rows, places, columns, _points(state, rows, t_s)
-
-
-@compiled
-def _points(state: Float64, rows: Int64, t_s: float) -> Float64:
-    """(N, 6) the time, the foot point, its velocity and the height of these rows of leaves."""
-    out = np.empty((len(rows), 6))
-    for i in range(len(rows)):
-        row = state[rows[i]]
-        out[i, 0], out[i, 1], out[i, 2] = t_s, row[0], row[1] + row[3] / 2
-        out[i, 3], out[i, 4], out[i, 5] = row[4], row[5] + row[7] / 2, row[3]
-    return out

@@ -19,6 +19,7 @@ from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
 from services.tracker.parameters import believing
 from services.tracker.person import Stay, TrackedPerson
+from services.tracker.reservation import Reservation, behind_blocks
 from services.tracker.results import no_tracks, settled_frames, shown_tracks
 from services.tracker.shadow import OWN_S, tell_apart
 from services.tracker.state import pack, unpack
@@ -33,14 +34,6 @@ log = logging.getLogger(__name__)
 STATE_VERSION = 7
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
-
-TRACK_BLOCK = 1000
-IDENTITY_BLOCK = 100
-DECISION_BLOCK = 1_000_000
-"""Numbers that a snapshot of a live tracker reserves beyond those given out.  A restored tracker begins
-behind them, so that what was given out between the snapshot and a crash is never given to somebody else.
-Half a block lasts several seconds in a crowd; the next snapshot is due by then.  Larger blocks leave larger
-gaps in the numbers that people see after a crash."""
 
 MAX_NAME = 200
 CLOCK_SET_FRAMES = 10
@@ -82,7 +75,7 @@ class TrackerCore:
         self._cameras = {camera: self._camera(camera) for camera in sorted(cameras)}
         self._gallery = Gallery(config.similarity_threshold, config.retention_days * _DAY_S)
         self._next_track = 1
-        self._reserved_since = (1, 1)
+        self._reservation = Reservation()
         self._intake = Intake()
         self._stamps: dict[int, dict[int, FrameStamp]] = {}
         self._behind: dict[int, tuple[int, int]] = {}
@@ -327,16 +320,12 @@ class TrackerCore:
         """Never give out numbers up to these, the highest that are stored."""
         self._next_track = max(self._next_track, track + 1)
         self._gallery.register.next_identity = max(self._gallery.register.next_identity, identity + 1)
-        self._reserved_since = (self._next_track, self._gallery.register.next_identity)
+        self._reservation.begin(self._next_track, self._gallery.register.next_identity)
 
     @property
     def reserve_is_low(self) -> bool:
         """Whether half of the numbers that the last snapshot reserved have been given out."""
-        track, identity = self._reserved_since
-        return (
-            self._next_track - track > TRACK_BLOCK // 2
-            or self._gallery.register.next_identity - identity > IDENTITY_BLOCK // 2
-        )
+        return self._reservation.is_low(self._next_track, self._gallery.register.next_identity)
 
     def snapshot(self, *, reserve: bool = False) -> tuple[bytes, dict[int, bytes]]:
         """All that must be remembered: the active state, and identities changed since the last snapshot.
@@ -345,11 +334,8 @@ class TrackerCore:
             the same frames again (live cameras): it has to leave out the numbers given out meanwhile.
         """
         register = self._gallery.register
-        self._reserved_since = (self._next_track, register.next_identity)
-        reserved = [self._next_track, register.next_identity, self._gallery.decisions]
-        if reserve:
-            blocks = (TRACK_BLOCK, IDENTITY_BLOCK, DECISION_BLOCK)
-            reserved = [first + block for first, block in zip(reserved, blocks, strict=True)]
+        self._reservation.begin(self._next_track, register.next_identity)
+        numbers = [self._next_track, register.next_identity, self._gallery.decisions]
         tracks: dict[int, Track] = dict(self._gallery.tracks)
         for camera in self._cameras.values():
             tracks.update({track.track_id: track for track in camera.known()})
@@ -359,7 +345,7 @@ class TrackerCore:
                 "tracks": [track.state() for track in tracks.values()],
                 "cameras": [camera.state() for camera in self._cameras.values()],
                 "gallery": self._gallery.state(),
-                "next": reserved,
+                "next": behind_blocks(*numbers) if reserve else numbers,
                 "intake": self._intake.state(),
                 "stamps": {
                     camera: [[t_ns, *astuple(stamp)] for t_ns, stamp in stamps.items()]

@@ -12,8 +12,12 @@ from services.tracker.appearance import normalised
 from services.tracker.reason import Reason
 from services.tracker.track import Track
 
-Prototype: TypeAlias = tuple[NDArray[np.float16], float]
-"""A mean vector (D,) and its weight, the sum of the qualities that went into it."""
+Prototype: TypeAlias = tuple[NDArray[np.floating[Any]], float]
+"""A mean vector (D,) of `PROTOTYPE_DTYPE` and its weight, the sum of the qualities that went into it."""
+
+PROTOTYPE_DTYPE: type[np.floating[Any]] = np.float16
+"""Changes a cosine by less than 0.001 and takes a quarter of the memory of float64.  What that costs in
+identities: `benchmarks/remembered.py`."""
 
 MAX_TRACK_WEIGHT = 10.0
 """No single track counts for more than this many embeddings of full quality."""
@@ -55,10 +59,10 @@ class Stay:
 class TrackedPerson:
     """One identity: what is remembered of a person beyond the tracks that may still be re-decided.
 
-    prototypes: kind of feature -> camera -> a few of (mean vector (D,) float16, weight), from the tracks
+    prototypes: kind of feature -> camera -> a few of (mean vector (D,), weight), from the tracks
         settled so far; apart by camera, because each has its own light and angle, and in each by what is
         alike, so that front and back, or morning and evening, are not averaged into one vector that fits
-        neither.  float16 changes a cosine by less than 0.001 and takes a quarter of the memory of float64.
+        neither.
     stays: the latest settled tracks, and why each is this person's.
     tail: the last settled track, None while all are still open to revision.
     busy_ns: camera -> end of the last settled track there.
@@ -93,7 +97,7 @@ class TrackedPerson:
                 continue
             total, weight = feature
             share = min(weight, MAX_TRACK_WEIGHT)
-            self._remember(kind, track.camera, [((total / weight).astype(np.float16), share)])
+            self._remember(kind, track.camera, [((total / weight).astype(PROTOTYPE_DTYPE), share)])
         self.stays = [*self.stays, Stay.of(track)][-MAX_STAYS:]
         if self.tail is None or track.last_ns >= self.tail.last_ns:
             self.tail = track.end()
@@ -128,7 +132,7 @@ class TrackedPerson:
             (mean, weight), (other, other_weight) = known[a], known.pop(b)
             both = weight + other_weight
             joint = (weight * mean.astype(np.float64) + other_weight * other.astype(np.float64)) / both
-            known[a] = (joint.astype(np.float16), both)
+            known[a] = (joint.astype(PROTOTYPE_DTYPE), both)
         self.prototypes[kind][camera] = known
 
     def state(self) -> list[Any]:

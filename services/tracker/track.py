@@ -156,6 +156,11 @@ class Track:
         self.doubt, self.doubtful = 0.0, []
         return track
 
+    def close(self) -> None:
+        """Nothing continues this track any more: drop the embeddings that only that would need."""
+        self.open = False
+        self.recent, self.fresh, self.doubtful = None, [], []
+
     def points(self) -> Float64:
         """(K, 6) float64, the way up to the last observation as an array."""
         return np.frombuffer(self.way + array("d", self.here)).reshape(-1, POINT)

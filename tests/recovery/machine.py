@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -21,6 +22,7 @@ from tests.recovery.world import (
     FPS,
     PEOPLE,
     frame_of,
+    only_right_links,
     person_at,
     persons_of_identities,
     persons_of_tracks,
@@ -43,6 +45,8 @@ class RecoveryMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self.links = ExitStack()
+        self.links.enter_context(only_right_links())
         self.folder = Path(tempfile.mkdtemp())
         self.decisions = Decisions()
         self.run = self.begin_run()
@@ -223,12 +227,16 @@ class RecoveryMachine(RuleBasedStateMachine):
         self.decisions.check_remembered(core)
 
     def teardown(self) -> None:
-        if hasattr(self, "run"):
+        if not hasattr(self, "run"):
+            return
+        try:
             if self.run.core is None:
                 self.run.start_tracker()
             self.run.stop_tracker()
             self.check_what_is_stored()
+        finally:
             self.run.close()
+            self.links.close()
             shutil.rmtree(self.folder)
 
 

@@ -14,8 +14,9 @@ from services.store.database import DatabaseManager, Sequenced
 from services.store.service import STATES_PAGE_BYTES
 from services.tracker import checkpointing, control
 from services.tracker import service as tracker_service
-from services.tracker.core import IDENTITY_BLOCK, TRACK_BLOCK, TrackerCore
+from services.tracker.core import TrackerCore
 from services.tracker.person import TrackedPerson
+from services.tracker.reservation import IDENTITY_BLOCK, TRACK_BLOCK
 from services.tracker.state import pack
 from shared.config import Config
 from shared.errors import StorageError, TrackingError

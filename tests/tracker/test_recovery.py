@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.tracker.core import IDENTITY_BLOCK, TRACK_BLOCK, TrackerCore
+from services.tracker.core import TrackerCore
+from services.tracker.reservation import IDENTITY_BLOCK, TRACK_BLOCK
 from shared.config import Config
 from shared.messages import People
 from tests.tracker.scene import START_NS, look, people
