@@ -1,7 +1,7 @@
 """What was given out and confirmed during a run that is killed again and again, and what has become of it.
 
-Everything that was ever visible counts: numbers in the database, numbers that a viewer has received, and numbers
-that were returned to a program.  A violation is counted once, however often it is found.
+Everything that was ever visible counts: numbers in the database, numbers that a viewer has received, and
+numbers that were returned to a program.  A violation is counted once, however often it is found.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _RECENT_NS = 10_000_000_000
 
 _PERSONS_OF_TRACKS = (
     "SELECT o.track, o.shown, s.camera, min(f.t_ns), max(f.t_ns), min(o.x0 + o.x1) / 200.0, "
-    "max(o.x0 + o.x1) / 200.0 FROM observations o JOIN frames f USING (frame) JOIN sessions s USING (session_key) "
-    "WHERE o.observed GROUP BY o.track, o.shown, s.camera"
+    "max(o.x0 + o.x1) / 200.0 FROM observations o JOIN frames f USING (frame) "
+    "JOIN sessions s USING (session_key) WHERE o.observed GROUP BY o.track, o.shown, s.camera"
 )
 """The database has boxes in 1/100 pixel, so the sum of two sides is 200 times their centre."""
 
@@ -46,7 +46,7 @@ class Decision:
     @property
     def fields(self) -> dict[str, Any]:
         """The request's fields."""
-        more = {"name": {"name": self.name}, "merge": {"other": self.other}}
+        more: dict[str, dict[str, Any]] = {"name": {"name": self.name}, "merge": {"other": self.other}}
         return {"identity": self.identity, **more.get(self.kind, {})}
 
     @property
@@ -93,22 +93,45 @@ class Stored:
 
     @property
     def identities(self) -> set[int]:
-        """Everybody whom the database knows as a person."""
-        return {*self.identity_of_track.values(), *self.shown, *self.names, *self.followed}
+        """Whose the tracks are, and who is named or followed."""
+        return {*self.identity_of_track.values(), *self.names, *self.followed}
+
+    @property
+    def numbers(self) -> set[tuple[str, int]]:
+        """All numbers in the database, those that were only shown included."""
+        identities = self.identities.union(self.shown)
+        return {("track", each) for each in self.tracks} | {("identity", each) for each in identities}
+
+    def contains(self, gone: Decision) -> bool:
+        """Whether an identity is there that was forgotten or merged into another one.
+
+        What was shown before a merge stays as it was shown; of somebody forgotten nothing stays.
+        """
+        if gone.kind == "forget":
+            return ("identity", gone.identity) in self.numbers
+        return gone.other in self.identities
 
 
 class Ledger:
     """Numbers and decisions of one data folder; may be used from several threads.
 
-    reused, lost, moved: violations, each with what it is about.  confirmed: decisions that were confirmed.
+    replayed: the cameras are recorded, so a tracker that starts again sees the frames behind its last
+        checkpoint once more.
+
+    reused, lost, moved: violations, each with what it is about.  reshown: numbers of recorded cameras that a
+    viewer was shown, that were not in the database when a process was killed, and that meant somebody else
+    afterwards.  confirmed: decisions that were confirmed.
     """
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: World, seed: int, *, replayed: bool) -> None:
         self.reused: dict[tuple[str, int], set[int]] = {}
+        self.reshown: dict[tuple[str, int], set[int]] = {}
         self.lost: set[Decision] = set()
         self.moved: set[tuple[int, str]] = set()
         self.confirmed = 0
         self._world = world
+        self._replayed = replayed
+        self._only_shown: dict[tuple[str, int], set[int]] = {}
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._persons: dict[tuple[str, int], set[int]] = {}
@@ -124,7 +147,7 @@ class Ledger:
     @property
     def numbers(self) -> int:
         """How many track and identity numbers were ever seen."""
-        return len(self._persons)
+        return len(self._persons.keys() | self._only_shown.keys())
 
     # -- numbers ----------------------------------------------------------------------------------
 
@@ -147,10 +170,15 @@ class Ledger:
                 self._check_name(identity, name)
 
     def _stand_for(self, kind: str, number: int, persons: set[int]) -> None:
+        if not persons:
+            return
         known = self._persons.setdefault((kind, number), set())
         known |= persons
         if len(known) > 1:
             self.reused[kind, number] = known
+        before = self._only_shown.get((kind, number))
+        if before is not None and not persons <= before:
+            self.reshown[kind, number] = before | persons
 
     # -- decisions --------------------------------------------------------------------------------
 
@@ -234,11 +262,21 @@ class Ledger:
                     self.lost.add(Decision("name", identity, name=name))
             for identity in followed - stored.followed - in_doubt:
                 self.lost.add(Decision("follow", identity))
-            present = stored.identities
             self.lost |= {
-                decision for each, decision in gone.items() if each in present and each not in in_doubt
+                decision
+                for each, decision in gone.items()
+                if each not in in_doubt and stored.contains(decision)
             }
+            if self._replayed:
+                self._drop_what_is_not(stored)
         return stored
+
+    def _drop_what_is_not(self, stored: Stored) -> None:
+        """What is not stored when a process is killed may come out otherwise, if the detector was killed, too."""
+        for key in self._persons.keys() - stored.numbers:
+            self._only_shown.setdefault(key, set()).update(self._persons.pop(key))
+            if key[0] == "identity":
+                self._seen_at_ns.pop(key[1], None)
 
     def _check_numbers(self, stored: Stored) -> None:
         for track, persons in stored.tracks.items():
@@ -250,6 +288,6 @@ class Ledger:
             self._stand_for("identity", identity, persons)
 
     def _check_name(self, identity: int, name: str) -> None:
-        person = int(name.split(",")[0].removeprefix("person ")) if name else 0
+        person = int(name.split(",", maxsplit=1)[0].removeprefix("person ")) if name else 0
         if name and not self._persons.get(("identity", identity), set()) <= {person}:
             self.moved.add((identity, name))

@@ -2,8 +2,9 @@
 
     python -m benchmarks.crash_library DATA SEED ORIGIN_NS
 
-It processes the frames of all cameras of a simulated site as they come, and does what stdin asks for, until that
-ends.  Each line of stdin is a decision in JSON; each line of stdout is the numbers of a frame, or an answer.
+It processes the frames of all cameras of a simulated site as they come, and does what stdin asks for, until
+stdin ends.  Each line of stdin is a decision in JSON; each line of stdout is the numbers of a frame, or an
+answer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from services.detector.extractor import FeatureExtractor
 from shared.config import Config
 from shared.errors import TrackingError
 from shared.messages import Tracks
-from tracking_system import MultiCameraTracker
+from tracking_system.library import MultiCameraTracker
 
 
 class WatchedTracker(MultiCameraTracker):
@@ -39,9 +40,12 @@ def run(world: World, data: Path) -> None:
     """Process frames and decisions until stdin ends."""
     asked: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(asked,), daemon=True).start()
-    config = Config(**SETTINGS)
+    config = Config(
+        max_track_age=SETTINGS["max_track_age"], similarity_threshold=SETTINGS["similarity_threshold"]
+    )
     extractor = FeatureExtractor(PaintedDetector(0.0), PaintedEmbedder(), config)
-    with WatchedTracker(config, data=data, extractor=extractor) as tracker:
+    tracker = WatchedTracker(config, data=data, extractor=extractor)
+    with tracker:
         for camera in range(1, CAMERAS + 1):
             tracker.register_camera(camera)
         while True:

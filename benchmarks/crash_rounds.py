@@ -1,7 +1,7 @@
-"""Runs on a data folder of their own that `benchmarks.crashes` kills: recorded cameras, live cameras, a program.
+"""The runs that `benchmarks.crashes` kills, each on a data folder of its own.
 
-Beside each run a viewer and an operator work: what the first is shown and the second is confirmed is kept in a
-`Ledger`, and compared with the database after every kill.
+Beside each run a viewer and an operator work: what the first is shown and the second is confirmed is kept in
+a `Ledger`, and compared with the database after every kill.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Round(ABC):
     """
 
     def __init__(self, folder: Path, world: World, seed: int, *, expected: int = 0) -> None:
-        self.ledger = Ledger(world, seed)
+        self.ledger = Ledger(world, seed, replayed=expected > 0)
         self.kills: Counter[str] = Counter()
         self.failed: list[str] = []
         self.missing = self.twice = self.frames = 0
@@ -187,6 +187,7 @@ class SupervisedRound(Round):
         self._threads.append(threading.Thread(target=self._view, daemon=True))
 
     def start(self) -> None:
+        """Start the run on its folder, for the first time or again."""
         self._starts += 1
         self._run = Run(
             self._config,
@@ -197,9 +198,11 @@ class SupervisedRound(Round):
         )
 
     def end(self) -> None:
+        """End what still runs, at once."""
         self._run.kill_everything()
 
     def kill(self) -> str | None:
+        """SIGKILL a process, and start the run again where that is not the supervisor's work."""
         names, weights = list(self._victims), list(self._victims.values())
         while not self._run.over:
             victim = self._random.choices(names, weights)[0]
@@ -219,6 +222,7 @@ class SupervisedRound(Round):
         return None
 
     def works(self) -> bool:
+        """Wait until there are new frames after the newest kill."""
         is_new = self._run.wait_until(
             lambda: self._run.over or self._run.frames() >= self._frames_at_kill + _NEW_FRAMES, WORKS_AGAIN_S
         )
@@ -233,12 +237,14 @@ class SupervisedRound(Round):
         return True
 
     def close(self) -> None:
+        """Let the run end in order."""
         if not self._expected and not self._run.over:
             self._run.interrupt()
         if self._run.finish(_FINISH_S).code != 0:
             self.failed.append(f"the run did not end in order, see {self._run.log}")
 
     def ask(self, decision: Decision) -> Outcome:
+        """Have the tracker decide."""
         with zmq.Context() as context:
             requester = Requester(context, self._endpoints.control, self._stop)
             try:
@@ -275,6 +281,7 @@ class LibraryRound(Round):
         super().__init__(folder, world, seed)
 
     def start(self) -> None:
+        """Start the run on its folder, for the first time or again."""
         site = str(self._world.seed), str(self._world.origin_ns)
         self._program = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.crash_library", str(self.data), *site],
@@ -290,11 +297,13 @@ class LibraryRound(Round):
         self._reader.start()
 
     def end(self) -> None:
+        """End what still runs, at once."""
         self._program.kill()
         self._join()
         self._log.close()
 
     def kill(self) -> str | None:
+        """SIGKILL a process, and start the run again where that is not the supervisor's work."""
         if self._program.poll() is None:
             self._program.kill()
         self._join()
@@ -316,6 +325,7 @@ class LibraryRound(Round):
                 pipe.close()
 
     def works(self) -> bool:
+        """Wait until there are new frames after the newest kill."""
         until_s = time.monotonic() + WORKS_AGAIN_S
         while self._told < _NEW_FRAMES and self._program.poll() is None and time.monotonic() < until_s:
             time.sleep(_LOOK_EVERY_S)
@@ -324,6 +334,7 @@ class LibraryRound(Round):
         return True
 
     def close(self) -> None:
+        """Let the run end in order."""
         assert self._program.stdin is not None
         self._program.stdin.close()
         try:
@@ -334,6 +345,7 @@ class LibraryRound(Round):
             self.failed.append(f"the program did not end in order, see {self._log.name}")
 
     def ask(self, decision: Decision) -> Outcome:
+        """Have the tracker decide."""
         self._asked += 1
         program, reader = self._program, self._reader
         assert program.stdin is not None

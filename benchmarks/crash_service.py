@@ -3,8 +3,9 @@
     python -m benchmarks.crash_service COMMAND ...      as `tracking-system COMMAND ...`
 
 The environment variable `CRASH_SITE` contains "recorded" or "live", the world's seed, and its origin in UTC
-nanoseconds.  With recorded cameras only the two networks are replaced: they read the people off the painted pictures.
-With live cameras the detector sends the people who would be in view now, and the ingests do nothing.
+nanoseconds.  With recorded cameras only the two networks are replaced: they read the people off the painted
+pictures.  With live cameras the detector sends the people who would be in view now, and the ingests do
+nothing.
 """
 
 from __future__ import annotations

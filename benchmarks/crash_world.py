@@ -29,8 +29,8 @@ _LATE_S = 0.8
 """A person comes at most this much later, and leaves at most this much earlier."""
 
 SETTINGS = {"max_track_age": 0.5, "similarity_threshold": 0.99}
-"""With these settings the tracker makes no mistake at this site: `max_track_age` is shorter than `PAUSE_S`, so
-that no track passes from one person to the next.  A number that stands for two people is the work of a crash."""
+"""With these settings the tracker makes no mistake at this site: `max_track_age` is shorter than `PAUSE_S`,
+so that no track passes from one person to the next.  A number that stands for two people is due to a crash."""
 
 DIMENSIONS = 256
 

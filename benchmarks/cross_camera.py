@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.crashes import Run, exported
+from benchmarks.supervised_run import Run, exported
 from benchmarks.pipeline import write_config
 
 _SCORE = re.compile(r"cross-camera IDF1 ([\d.]+) HOTA ([\d.]+) AssA ([\d.]+)")
