@@ -272,7 +272,10 @@ class Ledger:
         return stored
 
     def _drop_what_is_not(self, stored: Stored) -> None:
-        """What is not stored when a process is killed may come out otherwise, if the detector was killed, too."""
+        """Drop numbers that a viewer was shown before they were stored: the next ones may differ.
+
+        They do where the detector is killed, too: it begins anew to describe people.
+        """
         for key in self._persons.keys() - stored.numbers:
             self._only_shown.setdefault(key, set()).update(self._persons.pop(key))
             if key[0] == "identity":

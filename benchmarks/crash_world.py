@@ -30,7 +30,7 @@ _LATE_S = 0.8
 
 SETTINGS = {"max_track_age": 0.5, "similarity_threshold": 0.99}
 """With these settings the tracker makes no mistake at this site: `max_track_age` is shorter than `PAUSE_S`,
-so that no track passes from one person to the next.  A number that stands for two people is due to a crash."""
+so that no track passes from one person to the next.  A number that stands for two people is a crash's."""
 
 DIMENSIONS = 256
 
