@@ -3,8 +3,8 @@
 Recorded cameras: `tracking-system run` on painted videos; an ingest, the detector, the tracker, the store,
 the run or all of them are killed.  Live cameras: the same with a detector that sends who would be in view
 now.  Library: a program that uses `MultiCameraTracker` on a data folder.  The people are known, so each
-number can be compared with whom it stands for.  While processes are killed, an operator names, follows, merges
-and forgets people.
+number can be compared with whom it stands for.  While processes are killed, an operator names, follows,
+merges and forgets people.
 
 Nothing may be wrong after any kill or at the end.  A folder in which something was found stays, and is named.
 
