@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.history_size import fill, services, writing
 from benchmarks.real_cameras import Lens, Sight, people
+from benchmarks.remembered import idf1, prototypes_as, sizes
 from benchmarks.robustness import Condition, conditions
 from benchmarks.scale import SETTLING_S, day, growth, load
 from benchmarks.simulation import Simulation
@@ -87,3 +88,15 @@ def test_the_history_that_is_measured_has_everybody_once_and_the_newest_remember
     writing(tmp_path, 130)
     with History(tmp_path) as history:
         assert history.people_count() == 130 + 200 - 1
+
+
+def test_people_remembered_as_float16_by_a_tracker_that_restarts_are_known_as_well() -> None:
+    shipped = idf1(1, 90.0)
+    assert shipped == idf1(1, 90.0, restored=True)
+    with prototypes_as(np.float64):
+        assert shipped == idf1(1, 90.0)
+
+
+def test_longer_vectors_take_more_of_a_checkpoint() -> None:
+    (short, _), (long, _) = sizes(2, 256, 5.0), sizes(2, 2048, 5.0)
+    assert 2 * short < long < 8 * short

@@ -57,7 +57,8 @@ def only_right_links() -> Iterator[None]:
         rows = [person.tail for person in tails if person.tail is not None] + tracks
         for pair, (row, column) in enumerate(zip(found.rows.tolist(), found.columns.tolist(), strict=True)):
             one, other = rows[row], tracks[column]
-            if person_at(one.foot[0]) != person_at(other.foot[0]) and not (one.pinned or other.pinned):
+            is_decided = other.pinned and (one.pinned or row < len(tails))
+            if person_at(one.foot[0]) != person_at(other.foot[0]) and not is_decided:
                 found.total[pair] = -np.inf
         return found
 
