@@ -176,11 +176,14 @@ class Campaign:
         for kind, kills in shares.items():
             result, began_s = Result(), time.monotonic()
             while (left := kills - result.kills.total()) > 0:
-                with self._site.kinds[kind]() as current:
-                    self._round(kind, current, min(left, MOST_KILLS[kind]))
-                    result.add(current)
-                if not current.violations():
-                    shutil.rmtree(current.folder)
+                current = self._site.kinds[kind]()
+                try:
+                    with current:
+                        self._round(kind, current, min(left, MOST_KILLS[kind]))
+                finally:
+                    if not current.violations():
+                        shutil.rmtree(current.folder)
+                result.add(current)
             result.seconds = time.monotonic() - began_s
             yield kind, result
 
@@ -264,6 +267,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the people, the moments and the decisions")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_KILLS} kills on short recordings")
     options = parser.parse_args()
+    if options.kills < len(SHARES):
+        parser.error(f"--kills must be at least {len(SHARES)}, one for each kind of run")
     kills = QUICK_KILLS if options.quick else options.kills
     folder = Path(tempfile.mkdtemp(prefix="crashes-"))
     site = Site(folder, options.seed, RECORDED_S // 4 if options.quick else RECORDED_S)
@@ -271,12 +276,13 @@ def main() -> int:
     try:
         results = dict(Campaign(site, kills, options.seed).results(shares))
     except KeyboardInterrupt:
-        print(f"interrupted; everything is ended, {folder} stays", file=sys.stderr)
+        print("interrupted; everything is ended", file=sys.stderr)
         return 130
-    for video in folder.glob("*.mp4"):
-        video.unlink()
-    with suppress(OSError):
-        folder.rmdir()  # unless something was wrong in one of its rounds
+    finally:
+        for video in folder.glob("*.mp4"):
+            video.unlink()
+        with suppress(OSError):
+            folder.rmdir()  # unless something was wrong in one of its rounds
     print("\n".join(table(results)))
     print(json.dumps(summary(results, options.seed)))
     return int(any(any(each.violations.values()) for each in results.values()))
