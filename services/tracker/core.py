@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from services.tracker.camera_tracker import CameraTracker, Detections
+from services.tracker.camera_tracker import CameraTracker
 from services.tracker.gallery import Gallery
 from services.tracker.ground import GroundPlane
 from services.tracker.intake import Intake
@@ -134,7 +134,7 @@ class TrackerCore:
         self.counters["tracks"] += len(started)
         for track in camera.vanished:
             self._gallery.withdraw(track)
-        self._describe(camera, detections, people)
+        self._intake.describe(camera, detections, people)
         self.counters |= self._intake.counts
         seen = [track for track in camera.tracks if track.last_ns == t_ns]
         if any(track.own_s < OWN_S for track in seen):
@@ -184,16 +184,6 @@ class TrackerCore:
         self.counters["assignments"] += len(changes)
         self.counters["identities"] = self._gallery.register.next_identity - 1
         return changes
-
-    def _describe(self, camera: CameraTracker, detections: Detections, people: People) -> None:
-        """Give tracks what is known of faces and clothes."""
-        others = self._intake.others(people)
-        if not others:
-            return
-        for kind, sound in others.items():
-            for track, column in zip(camera.tracks, camera.columns, strict=True):
-                if column >= 0 and int(detections.rows[column]) in sound:
-                    track.describe(kind, *sound[int(detections.rows[column])])
 
     def _forget_looks(self, kind: str, before: int, now: int) -> None:
         """Drop what another network has said of people's looks: it cannot be compared with what comes now."""

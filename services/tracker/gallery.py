@@ -24,6 +24,8 @@ from services.tracker.evidence import Evidence
 from services.tracker.explanation import explain
 from services.tracker.joining import join
 from services.tracker.judgements import Judgements
+from services.tracker.naming import Chains, elect
+from services.tracker.pace import BUSY_TRACKS, pace_s, wait_s
 from services.tracker.person import Stay, TrackedPerson
 from services.tracker.register import Register
 from services.tracker.stays import Stays
@@ -38,21 +40,10 @@ MAX_TAILS = 256
 """Ended tracks open to revision at most, and settled people looked at when somebody appears, the latest seen
 first; where more people than that are in view at once, as many as those."""
 
-REVISION_S = 1.0
-"""Decisions are looked over again after this long;"""
-
-CROWDED_TRACKS = 2000
-SLOWEST = 3.0
-"""of more tracks than that so much more rarely, but not more than so many times."""
-
 FEW_TRACKS = 64
 JUDGED_A_SECOND = 200
 """Up to so many tracks are all judged again in every decision; of more, those that appear, and so many of
 the others a second, in turn."""
-
-BUSY_TRACKS = 200
-"""Where there are more tracks than this, not all pairs are looked at (`candidates.py`), and newcomers wait
-for one another, of twice as many as long as a decision stands."""
 
 MOST_JUDGED = 256
 BACKLOG_S = 0.25
@@ -106,7 +97,7 @@ class Gallery:
         if track.identity:
             identity, track.identity = track.identity, 0
             self._untold[track.track_id] = 0
-            self._refresh({identity})
+            self.register.refresh({identity}, self.tracks.values())
 
     def end_camera(self, camera: int) -> None:
         """A camera's tracks are over, and what was decided lately is to be reported once more."""
@@ -122,21 +113,15 @@ class Gallery:
     def _timely(self, t_ns: int) -> bool:
         self.decided_ns = min(self.decided_ns, t_ns)  # a clock may be set back
         since_s = (t_ns - self.decided_ns) * 1e-9
-        if since_s >= self._pace_s():
+        if since_s >= pace_s(len(self.tracks)):
             return bool(self.tracks)
-        if since_s < min(BACKLOG_S, self._wait_s()):
+        if since_s < min(BACKLOG_S, wait_s(len(self.tracks))):
             return False
         if self._backlog:
             return True
-        return since_s >= self._wait_s() and any(_ripe(self.tracks[number]) for number in self._waiting)
-
-    def _wait_s(self) -> float:
-        """How long newcomers wait for one another: the more tracks there are, the longer."""
-        return min(max(len(self.tracks) / BUSY_TRACKS - 1, 0.0), 1.0) * self._pace_s()
-
-    def _pace_s(self) -> float:
-        """How long a decision stands: longer where it is about very many tracks, for it takes as long."""
-        return min(max(len(self.tracks) / CROWDED_TRACKS, 1.0), SLOWEST) * REVISION_S
+        return since_s >= wait_s(len(self.tracks)) and any(
+            _ripe(self.tracks[number]) for number in self._waiting
+        )
 
     def decide(self, t_ns: int) -> list[tuple[int, int]]:
         """Decide who is who; returns the (track, identity) that changed, in the order of tracks.
@@ -144,7 +129,7 @@ class Gallery:
         Where there are many tracks and it is not yet time, what there is to tell is only told.
         """
         self.decisions += 1
-        if self._wait_s() and not self._timely(t_ns):
+        if wait_s(len(self.tracks)) and not self._timely(t_ns):
             return self._news()
         since_s = (t_ns - self.decided_ns) * 1e-9
         self.decided_ns = t_ns
@@ -303,7 +288,7 @@ class Gallery:
                 track.identity = identity
                 self._untold[track.track_id] = identity
         self.decisions += 1
-        self._refresh({identity})
+        self.register.refresh({identity}, self.tracks.values())
 
     def _tracks_of(self, identity: int) -> list[Track]:
         return [track for track in self.tracks.values() if track.identity == identity]
@@ -320,73 +305,18 @@ class Gallery:
     # -- decision ---------------------------------------------------------------------------------
 
     def _name(self, tracks: list[Track], tails: list[TrackedPerson], previous: list[int]) -> None:
-        t = len(tails)
-        chain_of: list[int] = []
-        chains: list[list[int]] = []
-        settled: list[int] = []
-        self.before = {}
-        for column, row in enumerate(previous):
-            if row >= t:
-                chain = chain_of[row - t]
-                self.before[tracks[column].track_id] = tracks[row - t].track_id
-            else:
-                chain = len(chains)
-                chains.append([])
-                settled.append(tracks[column].pinned)
-                if row >= 0:
-                    tail = tails[row].tail
-                    assert tail is not None
-                    settled[chain] = tails[row].identity
-                    self.before[tracks[column].track_id] = tail.track_id
-            chain_of.append(chain)
-            chains[chain].append(column)
-            settled[chain] = settled[chain] or tracks[column].pinned
-        identity = self._votes(tracks, chains, settled)
+        chains = Chains.of(tracks, tails, previous)
+        self.before = chains.before
+        identity = elect(tracks, chains, self.register)
         touched: set[int] = set()
         for column, track in enumerate(tracks):
-            new = identity[chain_of[column]]
+            new = identity[chains.chain_of[column]]
             self._waiting.discard(track.track_id)
             if track.identity != new:
                 touched |= {track.identity, new}
                 track.identity = new
                 self._untold[track.track_id] = new
-        self._refresh(touched)
-
-    def _votes(self, tracks: list[Track], chains: list[list[int]], settled: list[int]) -> list[int]:
-        """An identity for each chain: the one that is settled, else the one most of it has had, else new."""
-        identity = list(settled)
-        taken = {each for each in settled if each}
-        votes: dict[tuple[int, int], float] = {}
-        for chain, columns in enumerate(chains):
-            for column in columns:
-                track = tracks[column]
-                if track.identity and not settled[chain]:
-                    key = (chain, track.identity)
-                    votes[key] = votes.get(key, 0.0) + (track.last_ns - track.first_ns) * 1e-9 + 1e-3
-        for (chain, old), _ in sorted(
-            votes.items(), key=lambda item: (not self.register.people[item[0][1]].kept, -item[1], item[0])
-        ):
-            if not identity[chain] and old not in taken and self.register.people[old].tail is None:
-                identity[chain] = old
-                taken.add(old)
-        return [each or self.register.newcomer() for each in identity]
-
-    def _refresh(self, identities: set[int]) -> None:
-        """Where people whose tracks have changed were last seen; who has none left is forgotten."""
-        tracks: dict[int, list[Track]] = {identity: [] for identity in identities}
-        for track in self.tracks.values():
-            if track.identity in tracks:
-                tracks[track.identity].append(track)
-        for identity in sorted(identities - {0}):
-            person, own = self.register.people[identity], tracks[identity]
-            if person.tail is not None:
-                own.append(person.tail)
-            self.register.changed.add(identity)
-            if own:
-                last = max(own, key=lambda track: (track.last_ns, track.track_id))
-                person.seen = (last.camera, last.last_ns, *last.foot)
-            elif not person.kept:
-                self.register.drop(identity)
+        self.register.refresh(touched, self.tracks.values())
 
     def _settle(self, t_ns: int) -> None:
         ended = [track for track in self.tracks.values() if not track.open]

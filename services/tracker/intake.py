@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.camera_tracker import Detections
+from services.tracker.camera_tracker import CameraTracker, Detections
 from services.tracker.compiled import compiled
 from services.tracker.kalman import Float64
 from services.tracker.resemblance import KINDS
@@ -155,6 +155,13 @@ class Intake:
                     if of:
                         said[kind] = dict(zip(of, zip(given.vectors[good], trust, strict=True), strict=True))
         return said
+
+    def describe(self, camera: CameraTracker, detections: Detections, people: People) -> None:
+        """Give a camera's tracks what is known of faces and clothes."""
+        for kind, sound in self.others(people).items():
+            for track, column in zip(camera.tracks, camera.columns, strict=True):
+                if column >= 0 and int(detections.rows[column]) in sound:
+                    track.describe(kind, *sound[int(detections.rows[column])])
 
     def _given(self, kind: str, features: Features | None, counter: str) -> Given | None:
         """Those of the usual length; None where there are none."""

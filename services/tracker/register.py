@@ -60,6 +60,26 @@ class Register:
         self._settled.pop(track.identity, None)
         self._settled[track.identity] = None
 
+    def refresh(self, identities: Iterable[int], tracks: Iterable[Track]) -> None:
+        """Where people whose tracks have changed were last seen; who has none left is forgotten.
+
+        tracks: all that are not settled.
+        """
+        own: dict[int, list[Track]] = {identity: [] for identity in identities if identity}
+        for track in tracks:
+            if track.identity in own:
+                own[track.identity].append(track)
+        for identity, found in sorted(own.items()):
+            person = self.people[identity]
+            if person.tail is not None:
+                found.append(person.tail)
+            self.changed.add(identity)
+            if found:
+                last = max(found, key=lambda track: (track.last_ns, track.track_id))
+                person.seen = (last.camera, last.last_ns, *last.foot)
+            elif not person.kept:
+                self.drop(identity)
+
     def latest(self, count: int) -> list[TrackedPerson]:
         """So many people with settled tracks, the latest settled ones, by number."""
         return [self.people[identity] for identity in sorted(islice(reversed(self._settled), count))]
