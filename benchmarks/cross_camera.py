@@ -20,8 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.crashes import Run, exported
 from benchmarks.pipeline import write_config
+from benchmarks.supervised_run import Run, exported
 
 _SCORE = re.compile(r"cross-camera IDF1 ([\d.]+) HOTA ([\d.]+) AssA ([\d.]+)")
 _COUNTS = re.compile(r"people (\d+), identities reported (\d+)")

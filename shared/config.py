@@ -14,25 +14,9 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from shared.errors import ConfigError
+from shared.limits import MAX_CAMERA, MAX_NAME
 
 Delivery = Literal["live", "recorded"]
-
-
-MAX_CAMERA_ID = 2**31 - 1
-"""Largest camera id: the live and view links carry it in 32 bits."""
-
-LATEST_START_NS = 7_258_118_400_000_000_000
-"""Latest start of a recording, the beginning of 2200.  The database's times end in 2262, and a recording
-lasts."""
-
-MAX_T_NS = 2**63 - 1
-"""Latest time that messages and the database carry, in 2262."""
-
-MIN_FPS, MAX_FPS = 0.001, 1000.0
-"""Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
-
-MAX_NAME_LENGTH = 200
-"""Letters of a name, as many as a person's name may have."""
 
 Homography: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
 """A 3 x 3 matrix, row by row."""
@@ -179,15 +163,15 @@ def checked_homography(value: Any) -> Homography:
 
 def checked_camera_id(value: Any) -> int:
     """A camera's id; raises ConfigError where it is none."""
-    if type(value) is not int or not 1 <= value <= MAX_CAMERA_ID:
-        raise ConfigError(f"a camera's id must be a whole number from 1 to {MAX_CAMERA_ID}, not {value!r}")
+    if type(value) is not int or not 1 <= value <= MAX_CAMERA:
+        raise ConfigError(f"a camera's id must be a whole number from 1 to {MAX_CAMERA}, not {value!r}")
     return value
 
 
 def checked_camera_name(value: Any) -> str:
     """What a camera is called; raises ConfigError where it is too long or more than one line."""
-    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
-        raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME_LENGTH} letters")
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME} letters")
     if any(unicodedata.category(letter) == "Cc" for letter in value):
         raise ConfigError("a camera's name must be one line without control characters")
     return value

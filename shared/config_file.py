@@ -24,9 +24,6 @@ from typing import Any, cast
 import yaml
 
 from shared.config import (
-    LATEST_START_NS,
-    MAX_FPS,
-    MIN_FPS,
     CameraConfig,
     Config,
     Delivery,
@@ -41,6 +38,7 @@ from shared.config import (
 )
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError
+from shared.limits import LATEST_START_NS, MAX_FPS, MIN_FPS
 from shared.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -320,7 +318,7 @@ class _Reader:
             value = value.replace(tzinfo=timezone.utc)
         start_ns = (value - _EPOCH) // timedelta(microseconds=1) * 1000
         if not 0 <= start_ns <= LATEST_START_NS:
-            raise self.error(node, f"camera {number}: start must lie between 1970 and the end of 2199")
+            raise self.error(node, f"camera {number}: start must lie between 1970 and the end of 2198")
         return start_ns
 
     def _fps(self, number: int, node: yaml.Node) -> float:

@@ -8,6 +8,15 @@ MAX_CAMERA = (1 << 31) - 1
 MAX_T_NS = 7_258_118_400_000_000_000
 """Latest capture time, 2200-01-01, so that a time and a clock's offset together fit 64 bits."""
 
+LATEST_START_NS = 7_226_582_400_000_000_000
+"""Latest start of a recording, 2199-01-01: a recording lasts."""
+
+MIN_FPS, MAX_FPS = 0.001, 1000.0
+"""Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
+
+MAX_NAME = 200
+"""Characters of a camera's or a person's name."""
+
 MAX_CLOCK_OFFSET_NS = 1_900_000_000_000_000_000
 """Largest difference between two hosts' clocks, 60 years: a board without a clock starts in 1970."""
 

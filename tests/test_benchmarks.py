@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.crash_ledger import Decision, Ledger
+from benchmarks.crash_world import World
+from benchmarks.crashes import VIOLATIONS
 from benchmarks.history_size import fill, services, writing
 from benchmarks.real_cameras import Lens, Sight, people
+from benchmarks.remembered import idf1, prototypes_as, sizes
 from benchmarks.robustness import Condition, conditions
 from benchmarks.scale import SETTLING_S, day, growth, load
 from benchmarks.simulation import Simulation
+from services.store.database import DatabaseManager
 from services.store.history import History
 
 
@@ -87,3 +95,63 @@ def test_the_history_that_is_measured_has_everybody_once_and_the_newest_remember
     writing(tmp_path, 130)
     with History(tmp_path) as history:
         assert history.people_count() == 130 + 200 - 1
+
+
+def test_people_remembered_as_float16_by_a_tracker_that_restarts_are_known_as_well() -> None:
+    shipped = idf1(1, 90.0)
+    assert shipped == idf1(1, 90.0, restored=True)
+    with prototypes_as(np.float64):
+        assert shipped == idf1(1, 90.0)
+
+
+def test_longer_vectors_take_more_of_a_checkpoint() -> None:
+    (short, _), (long, _) = sizes(2, 256, 5.0), sizes(2, 2048, 5.0)
+    assert 2 * short < long < 8 * short
+
+
+SECOND_NS = 1_000_000_000
+
+
+def test_a_number_that_stands_for_two_people_and_a_name_that_moved_are_found() -> None:
+    world = World(1, 0)
+    ledger = Ledger(world, 1, replayed=False)
+    first, second = (
+        next(each.box[0] + 25.0 for each in world.present(1, t_ns) if each.box[0] < 160)
+        for t_ns in (2 * SECOND_NS, 7 * SECOND_NS)
+    )
+    ledger.see(1, 2 * SECOND_NS, [(5, 9, first)])
+    person = world.person_at(1, 2 * SECOND_NS, first)
+    ledger.see_names([(9, f"person {person}, name 1")])
+    assert not ledger.reused and not ledger.moved
+    ledger.see(1, 7 * SECOND_NS, [(6, 9, second), (5, 0, second)])
+    ledger.see_names([(9, f"person {person}, name 1")])
+    assert set(ledger.reused) == {("track", 5), ("identity", 9)} and len(ledger.moved) == 1
+
+
+def test_a_confirmed_decision_that_is_not_in_the_database_is_found(tmp_path: Path) -> None:
+    DatabaseManager(tmp_path).close()
+    ledger = Ledger(World(1, 0), 1, replayed=False)
+    ledger.settle(Decision("name", 3, name="person 1, name 1"), "doubtful")
+    ledger.check(tmp_path)
+    assert not ledger.lost
+    ledger.settle(Decision("name", 4, name="person 1, name 2"), "confirmed")
+    ledger.check(tmp_path)
+    assert {each.identity for each in ledger.lost} == {4}
+
+
+def test_runs_in_which_processes_are_killed_lose_no_frame_no_number_and_no_decision() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.crashes", "--quick"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["goals"] == {name: [0, 0, True] for name in VIOLATIONS}
+    assert {kind: sum(kills.values()) for kind, kills in told["kills"].items()} == {
+        "recorded": 2,
+        "live": 2,
+        "library": 2,
+    }

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.crashes import Run, exported, frames_on_disk
+from benchmarks.supervised_run import Run, exported, frames_on_disk
 from services.store.history import History
 
 pytestmark = pytest.mark.data

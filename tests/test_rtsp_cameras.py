@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.crashes import Run
+from benchmarks.supervised_run import Run
 from services.store.history import History
 from shared.errors import StorageError
 from tests.ingest.rtsp_server import RtspServer

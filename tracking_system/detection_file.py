@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from services.tracker.camera_tracker import CameraTracker, Detections
 from services.tracker.parameters import DEFAULT, Parameters
 from shared.errors import SourceError
+from shared.limits import MAX_PEOPLE
 
 MAX_FRAMES = 10_000_000
-MAX_ROWS_A_FRAME = 4096
 
 MAX_TRACK_AGE_S = 3.0
 """How long a lost person is looked for where only motion tells who it is."""
@@ -55,8 +55,8 @@ class DetectionFile:
                     try:
                         row = _row(line)
                         counts[row[0]] = counts.get(row[0], 0) + 1
-                        if counts[row[0]] > MAX_ROWS_A_FRAME:
-                            raise ValueError(f"frame {row[0]:.0f} has more than {MAX_ROWS_A_FRAME} rows")
+                        if counts[row[0]] > MAX_PEOPLE:
+                            raise ValueError(f"frame {row[0]:.0f} has more than {MAX_PEOPLE} rows")
                         rows.append(row)
                     except ValueError as error:
                         skipped.append((number, str(error)))

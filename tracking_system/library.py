@@ -28,7 +28,6 @@ from services.tracker.person import Stay
 from services.viewer.drawing import annotate
 from services.viewer.trail import TrailMemory
 from shared.config import (
-    MAX_T_NS,
     CameraConfig,
     Config,
     Homography,
@@ -37,6 +36,7 @@ from shared.config import (
     checked_homography,
 )
 from shared.errors import ConfigError, SourceError, StorageError, TrackingError
+from shared.limits import MAX_T_NS
 from shared.messages import Followed, Frame, FrameStamp, IdentityEvent, LastSeen, Tracks, empty_people
 from tracking_system.journal import Journal
 
@@ -314,7 +314,7 @@ class _Camera:
             )
         if t_ns > MAX_T_NS:
             raise SourceError(
-                f"camera {self._id}: t_ns must be before 2262 (nanoseconds since 1970), not {t_ns}"
+                f"camera {self._id}: t_ns must be before 2200 (nanoseconds since 1970), not {t_ns}"
             )
         index, self._next_index, self._last_ns = self._next_index, self._next_index + 1, t_ns
         height, width = frame.shape[:2]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from services.ingest.folder import DEFAULT_FPS, pictures_of
 from services.ingest.source import local_path
-from shared.config import LATEST_START_NS, CameraConfig
+from shared.config import CameraConfig
 from shared.config_file import is_local, is_recorded
+from shared.limits import LATEST_START_NS
 
 log = logging.getLogger(__name__)
 

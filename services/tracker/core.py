@@ -26,7 +26,7 @@ from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
-from shared.limits import MAX_FOLLOWED
+from shared.limits import MAX_FOLLOWED, MAX_NAME
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ STATE_VERSION = 7
 SETTLE_S = 2.0
 """After so long it is settled who was where."""
 
-MAX_NAME = 200
 CLOCK_SET_FRAMES = 10
 """So many frames of the past, one after another, are believed."""
 

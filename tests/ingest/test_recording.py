@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from services.ingest.recording import recorded_session, start_of
-from shared.config import LATEST_START_NS, CameraConfig
+from shared.config import CameraConfig
+from shared.limits import LATEST_START_NS
 from tests.ingest.test_files import video
 
 

@@ -190,10 +190,13 @@ class RecoveryMachine(RuleBasedStateMachine):
                 event = self.decisions.make(core, kind, identity, second, self.clock_ns)
         except TrackingError:
             return  # the person is not there any more, or it cannot be
+        persons = seen[identity] | self.identities_seen.setdefault(identity, set())
         if kind == "merge":
-            self.decisions.join(seen[identity] | seen[second])
+            persons |= seen[second] | self.identities_seen.get(second, set())
+            self.identities_seen[identity] = persons  # retention may have erased where they were seen
+            self.decisions.join(persons)
         elif kind == "name":
-            self.decisions.note_name(event.value, seen[identity])
+            self.decisions.note_name(event.value, persons)
         self.run.decided(event)
 
     # -- what must always hold ------------------------------------------------------------------------

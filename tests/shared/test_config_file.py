@@ -129,11 +129,11 @@ MISTAKES = {
     ),
     "old start": (
         "cameras:\n  1: {source: a, start: 1969-12-31}\n",
-        "must lie between 1970 and the end of 2199",
+        "must lie between 1970 and the end of 2198",
     ),
     "late start": (
         "cameras:\n  1: {source: a, start: 2200-01-02}\n",
-        "cameras.yaml:2: camera 1: start must lie between 1970 and the end of 2199",
+        "cameras.yaml:2: camera 1: start must lie between 1970 and the end of 2198",
     ),
     "id of 33 bits": (
         "cameras:\n  4294967296: {source: a}\n",

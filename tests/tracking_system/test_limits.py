@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from services.store.database import DatabaseManager
-from shared.config import MAX_CAMERA_ID, checked_camera_id, checked_camera_name
+from shared.config import checked_camera_id, checked_camera_name
 from shared.errors import ConfigError, SourceError
+from shared.limits import MAX_CAMERA, MAX_T_NS
 from tests.detector.test_service import sees_nobody
 from tests.ingest.test_files import video
 from tracking_system import MultiCameraTracker
@@ -30,11 +31,11 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return line
 
 
-@pytest.mark.parametrize("number", [0, -1, MAX_CAMERA_ID + 1, True, 1.0, "1", None])
+@pytest.mark.parametrize("number", [0, -1, MAX_CAMERA + 1, True, 1.0, "1", None])
 def test_a_camera_id_outside_its_range_is_refused(number: object) -> None:
     with pytest.raises(ConfigError, match="a whole number from 1 to 2147483647"):
         checked_camera_id(number)
-    assert checked_camera_id(MAX_CAMERA_ID) == MAX_CAMERA_ID
+    assert checked_camera_id(MAX_CAMERA) == MAX_CAMERA
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x1b[31m", 5])
@@ -51,8 +52,8 @@ def test_the_library_checks_ids_and_names_as_the_configuration_does() -> None:
         with pytest.raises(ConfigError, match="at most 200 letters"):
             tracker.register_camera(1, "x" * 201)
         tracker.register_camera(1)
-        with pytest.raises(SourceError, match="before 2262"):
-            tracker.process_frame(np.zeros((48, 64, 3), np.uint8), 1, t_ns=2**63)
+        with pytest.raises(SourceError, match="before 2200"):
+            tracker.process_frame(np.zeros((48, 64, 3), np.uint8), 1, t_ns=MAX_T_NS + 1)
 
 
 def test_a_source_that_is_too_long_is_one_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
