@@ -131,10 +131,9 @@ class EmbeddingPolicy:
         if len(boxes) and self._known:
             overlap = _iou(boxes, np.stack([person.box for person in self._known]))
             taken: set[int] = set()
-            for flat in np.argsort(-overlap, axis=None, kind="stable"):
-                row, known = divmod(int(flat), len(self._known))
-                if overlap[row, known] < SAME_PERSON_IOU:
-                    break
+            rows, columns = np.nonzero(overlap >= SAME_PERSON_IOU)
+            for pair in np.argsort(-overlap[rows, columns], kind="stable"):
+                row, known = int(rows[pair]), int(columns[pair])
                 if people[row] is None and known not in taken:
                     people[row] = self._known[known]
                     taken.add(known)
@@ -147,8 +146,11 @@ def _area(box: Float32) -> float:
 
 def _iou(a: Float32, b: Float32) -> Float32:
     """(N, M) intersection over union of (N, 4) and (M, 4) boxes."""
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = np.maximum(sides, 0).prod(axis=2)
-    areas_a, areas_b = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
-    overlap: Float32 = shared / np.maximum(areas_a[:, None] + areas_b[None, :] - shared, 1e-6)
+    # Column by column: numpy takes several times as long for operations along an axis of length two.
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.T[:, :, None], b.T[:, None, :]
+    wide = np.maximum(np.minimum(ax1, bx1) - np.maximum(ax0, bx0), 0)
+    high = np.maximum(np.minimum(ay1, by1) - np.maximum(ay0, by0), 0)
+    shared = wide * high
+    areas_a, areas_b = (ax1 - ax0) * (ay1 - ay0), (bx1 - bx0) * (by1 - by0)
+    overlap: Float32 = shared / np.maximum(areas_a + areas_b - shared, 1e-6)
     return overlap

@@ -168,6 +168,8 @@ class GraphRecorder:
         thread and lane with such an input, so that its algorithms are chosen.  Called with a lane entered,
         in which the graph is recorded: a stream that other threads use would bring their work into it.
         What the returned function returns is overwritten by the next call of any graph of this recorder's.
+        While a graph is recorded, torch refuses all other threads random numbers of this GPU ("Offset
+        increment outside graph capture"): what they compute meanwhile must draw none.
         Raises RuntimeError where something cannot be recorded.
         """
         if self._pool is None:

@@ -108,6 +108,16 @@ def test_half_precision_finds_the_same_people_within_its_tolerance(
         assert alike >= tolerance.least * count, f"{alike} of {count}"
 
 
+def test_networks_draw_no_random_numbers(
+    detector: FasterRcnnDetector, embedder: ResNetEmbedder, images: list[Image]
+) -> None:
+    # While a thread records a CUDA graph, torch refuses every other thread random numbers of that GPU.
+    before = torch.get_rng_state()
+    detector.detect(images)
+    embedder.embed(images)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_embeddings_are_torchvisions_pooled_features(
     embedder: ResNetEmbedder, resnet: tuple[Any, Path], images: list[Image]
 ) -> None:
