@@ -249,3 +249,10 @@ def test_threads_commit_ask_and_read_at_the_same_time(database: DatabaseManager,
         thread.join()
     assert failures == []
     assert frame_count(history) == 300
+
+
+def test_a_commit_flushes_its_pages_to_the_disk_before_it_returns(tmp_path: Path) -> None:
+    full = 2  # of https://www.sqlite.org/pragma.html#pragma_synchronous
+    with DatabaseManager(tmp_path) as database:
+        assert database._connection.execute("PRAGMA synchronous").fetchone() == (full,)
+        assert database._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
