@@ -43,7 +43,7 @@ class IdentityScore:
         self._shown.update(identity for identity in identities if identity)
         self._tracks.update(ids)
         self._identity.update(zip(ids, identities, strict=True))
-        rows, columns = np.nonzero(_iou(tracks.boxes[observed], truth.boxes) >= SAME_BOX_IOU)
+        rows, columns = np.nonzero(overlaps(tracks.boxes[observed], truth.boxes) >= SAME_BOX_IOU)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             person = int(truth.people[column])
             self._track_pairs[person, ids[row]] += 1
@@ -97,7 +97,7 @@ def _matched(pairs: Counter[tuple[int, int]]) -> int:
     return total
 
 
-def _iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+def overlaps(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N, M) intersection over union of (N, 4) and (M, 4) boxes."""
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     common = np.maximum(sides, 0).prod(axis=2)
