@@ -14,25 +14,24 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from shared.errors import ConfigError
+from shared.limits import MAX_CAMERA, MAX_NAME_LENGTH
+from shared.limits import MAX_T_NS as LATEST_SENT_NS
+from shared.text import is_utf8
 
 Delivery = Literal["live", "recorded"]
 
 
-MAX_CAMERA_ID = 2**31 - 1
+MAX_CAMERA_ID = MAX_CAMERA
 """Largest camera id: the live and view links carry it in 32 bits."""
 
-LATEST_START_NS = 7_258_118_400_000_000_000
-"""Latest start of a recording, the beginning of 2200.  The database's times end in 2262, and a recording
-lasts."""
+LATEST_START_NS = LATEST_SENT_NS
+"""Latest start of a recording, the beginning of 2200: no later frame is sent."""
 
 MAX_T_NS = 2**63 - 1
-"""Latest time that messages and the database carry, in 2262."""
+"""Latest time that the database and the tracker carry, in 2262."""
 
 MIN_FPS, MAX_FPS = 0.001, 1000.0
 """Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
-
-MAX_NAME_LENGTH = 200
-"""Letters of a name, as many as a person's name may have."""
 
 Homography: TypeAlias = tuple[float, float, float, float, float, float, float, float, float]
 """A 3 x 3 matrix, row by row."""
@@ -190,6 +189,8 @@ def checked_camera_name(value: Any) -> str:
         raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME_LENGTH} letters")
     if any(unicodedata.category(letter) == "Cc" for letter in value):
         raise ConfigError("a camera's name must be one line without control characters")
+    if not is_utf8(value):
+        raise ConfigError(f"a camera's name must be text that UTF-8 can write, not {value!r}")
     return value
 
 

@@ -41,6 +41,7 @@ from shared.config import (
 )
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError
+from shared.limits import MAX_CAMERAS
 from shared.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ class _Reader:
         return found
 
     def cameras(self, node: yaml.Node) -> dict[int, CameraConfig]:
-        cameras = {}
+        cameras: dict[int, CameraConfig] = {}
         for text, key_node, value_node in self.items(node, "cameras"):
             try:
                 number = checked_camera_id(
@@ -222,6 +223,12 @@ class _Reader:
                 )
             except ConfigError as error:
                 raise self.error(key_node, str(error)) from None
+            if len(cameras) == MAX_CAMERAS:
+                raise self.error(
+                    key_node,
+                    f"more than {MAX_CAMERAS} cameras: divide them among several configurations, each with "
+                    "services of its own",
+                )
             cameras[number] = self._camera(number, key_node, value_node)
         return cameras
 
