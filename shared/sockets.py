@@ -12,7 +12,7 @@ import zmq
 
 from shared.errors import LinkError
 from shared.heap import keep_freed_memory
-from shared.limits import MAX_IPC_PATH_BYTES, MAX_MESSAGE_BYTES
+from shared.limits import MAX_IPC_PATH_BYTES, MAX_MESSAGE_BYTES, MAX_TOPICS
 from shared.messages import Buffer
 
 HEARTBEAT_MS = 1000
@@ -38,6 +38,9 @@ def open_socket(
     socket = context.socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = high_water_mark
+    if kind in (zmq.SUB, zmq.XSUB):
+        # These send subscriptions only, and drop those that do not fit without a word.
+        socket.sndhwm = 2 * MAX_TOPICS
     socket.maxmsgsize = MAX_MESSAGE_BYTES
     socket.reconnect_ivl = 100
     socket.reconnect_ivl_max = 500
