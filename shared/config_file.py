@@ -43,6 +43,7 @@ from shared.endpoints import Endpoints
 from shared.errors import ConfigError
 from shared.limits import MAX_CAMERAS
 from shared.redaction import redacted
+from shared.text import is_utf8
 
 log = logging.getLogger(__name__)
 
@@ -297,7 +298,12 @@ class _Reader:
             )
         if text.lower().startswith("file://"):
             text = text[len("file://") :]
-        return self._path_text(text) if is_local(text) else text
+        source = self._path_text(text) if is_local(text) else text
+        if not is_utf8(source):
+            raise self.error(
+                node, f"camera {number}: source must be UTF-8, its folders too: rename what is not"
+            )
+        return source
 
     def _path_text(self, text: str) -> str:
         try:

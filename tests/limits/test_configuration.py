@@ -71,6 +71,13 @@ def test_a_name_that_utf8_cannot_write_is_refused(tmp_path: Path) -> None:
     assert "UTF-8" in refused(tmp_path, r'  1: {source: "0", name: "\ud800"}')
 
 
+def test_a_source_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    said = refused(folder, "  1: {source: gate.mp4}")
+    assert said.startswith("cameras.yaml:2: camera 1: source must be UTF-8")
+
+
 @covers("shared.config.LATEST_START_NS")
 def test_a_start_at_either_end_is_taken_and_one_beyond_is_refused(tmp_path: Path) -> None:
     for time, start_ns in (("1970-01-01T00:00:00", 0), ("2200-01-01T00:00:00", LATEST_START_NS)):

@@ -88,13 +88,13 @@ def test_each_service_takes_as_many_messages_at_once_as_its_window_and_no_more(
     endpoints = Endpoints.local(tmp_path)
     endpoints.prepare()
     config = Config(window=4096)
-    windows = [
+    windows = [  # from the first service to the last: a newer sender replaces an older one at once
+        (endpoints.frames, 1, config.window),
+        (endpoints.frames, 2, DETECTOR_WINDOW),
+        (endpoints.people, 1, config.window),
+        (endpoints.people, 2, TRACKER_WINDOW),
         (endpoints.tracks, 1, RECORDED_WINDOW),
         (endpoints.tracks, 2, WINDOW),
-        (endpoints.people, 2, TRACKER_WINDOW),
-        (endpoints.people, 1, config.window),
-        (endpoints.frames, 2, DETECTOR_WINDOW),
-        (endpoints.frames, 1, config.window),
     ]
     store = StoreService(CAMERAS, tmp_path, config, endpoints)
     tracker = TrackerService(CAMERAS, config, endpoints)
