@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import zmq
 
+from services.detector.service import LIVE_OUTBOX, DetectorService
 from services.detector.service import LIVE_WINDOW as DETECTOR_WINDOW
-from services.detector.service import DetectorService
 from services.store.service import RECORDED_WINDOW, WINDOW, StoreService
 from services.tracker import service as tracker_service
 from services.tracker.service import LIVE_WINDOW as TRACKER_WINDOW
@@ -123,20 +123,20 @@ def test_what_is_beyond_a_window_waits_in_the_sender(context: Context, ipc: str)
     pump_until(lambda: disk.written.get(1) == list(range(9)), sender.poll, disk.pump)
 
 
-@covers("shared.config.Config.outbox")
+@covers("shared.config.Config.outbox", "services.detector.service.LIVE_OUTBOX")
 def test_of_live_results_beyond_the_outbox_the_oldest_is_dropped_and_counted(
     context: Context,  # noqa: F811
     ipc: str,  # noqa: F811
 ) -> None:
     sender = LinkSender(context, ipc, name="the store")
-    sender.open(1, 7, live=True, outbox=3)
-    for number in range(3):
+    sender.open(1, 7, live=True, outbox=LIVE_OUTBOX)
+    for number in range(LIVE_OUTBOX):
         sender.send(1, numbered(number))
-    assert (sender.unacknowledged(1), sender.dropped(1)) == (3, 0)
-    sender.send(1, numbered(3))
-    assert (sender.unacknowledged(1), sender.dropped(1)) == (3, 1)
+    assert (sender.unacknowledged(1), sender.dropped(1)) == (LIVE_OUTBOX, 0)
+    sender.send(1, numbered(LIVE_OUTBOX))
+    assert (sender.unacknowledged(1), sender.dropped(1)) == (LIVE_OUTBOX, 1)
     disk = Disk(context, ipc)
-    pump_until(lambda: disk.written.get(1) == [1, 2, 3], sender.poll, disk.pump)
+    pump_until(lambda: disk.written.get(1) == list(range(1, LIVE_OUTBOX + 1)), sender.poll, disk.pump)
 
 
 @covers("shared.limits.MAX_STREAMS", "shared.limits.MAX_PEERS")
