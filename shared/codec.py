@@ -333,6 +333,12 @@ def encode(message: Message) -> list[Buffer]:
     return frames
 
 
+def described(frames: Sequence[Buffer]) -> str:
+    """An encoded message for the text of an error: its kind, its size and that of its longest part."""
+    kind = unpack_header(frames[0]).get("t")
+    return f"{kind} of {sum(map(len, frames))} bytes, its longest part {max(map(len, frames))}"
+
+
 def _check_size(name: str, frames: Sequence[Buffer]) -> None:
     most = MAX_CHECKPOINT_BYTES if name == "checkpoint" else MAX_MESSAGE_BYTES
     total = sum(map(len, frames))

@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from shared.errors import ConfigError
-from shared.limits import MAX_CAMERA, MAX_NAME
+from shared.limits import MAX_CAMERA, MAX_NAME_LENGTH
+from shared.text import is_utf8
 
 Delivery = Literal["live", "recorded"]
 
@@ -170,10 +171,12 @@ def checked_camera_id(value: Any) -> int:
 
 def checked_camera_name(value: Any) -> str:
     """What a camera is called; raises ConfigError where it is too long or more than one line."""
-    if not isinstance(value, str) or len(value) > MAX_NAME:
-        raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME} letters")
+    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
+        raise ConfigError(f"a camera's name must be a text of at most {MAX_NAME_LENGTH} letters")
     if any(unicodedata.category(letter) == "Cc" for letter in value):
         raise ConfigError("a camera's name must be one line without control characters")
+    if not is_utf8(value):
+        raise ConfigError(f"a camera's name must be text that UTF-8 can write, not {value!r}")
     return value
 
 

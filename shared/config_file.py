@@ -38,8 +38,9 @@ from shared.config import (
 )
 from shared.endpoints import Endpoints
 from shared.errors import ConfigError
-from shared.limits import LATEST_START_NS, MAX_FPS, MIN_FPS
+from shared.limits import LATEST_START_NS, MAX_CAMERAS, MAX_FPS, MIN_FPS
 from shared.redaction import redacted
+from shared.text import is_utf8
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class _Reader:
         return found
 
     def cameras(self, node: yaml.Node) -> dict[int, CameraConfig]:
-        cameras = {}
+        cameras: dict[int, CameraConfig] = {}
         for text, key_node, value_node in self.items(node, "cameras"):
             try:
                 number = checked_camera_id(
@@ -220,6 +221,12 @@ class _Reader:
                 )
             except ConfigError as error:
                 raise self.error(key_node, str(error)) from None
+            if len(cameras) == MAX_CAMERAS:
+                raise self.error(
+                    key_node,
+                    f"more than {MAX_CAMERAS} cameras: divide them among several configurations, each with "
+                    "services of its own",
+                )
             cameras[number] = self._camera(number, key_node, value_node)
         return cameras
 
@@ -288,7 +295,12 @@ class _Reader:
             )
         if text.lower().startswith("file://"):
             text = text[len("file://") :]
-        return self._path_text(text) if is_local(text) else text
+        source = self._path_text(text) if is_local(text) else text
+        if not is_utf8(source):
+            raise self.error(
+                node, f"camera {number}: source must be UTF-8, its folders too: rename what is not"
+            )
+        return source
 
     def _path_text(self, text: str) -> str:
         try:

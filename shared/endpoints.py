@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from shared.errors import ConfigError, LinkError
+from shared.limits import MAX_IPC_PATH_BYTES
 
 TCP_PORTS = {
     "frames": 5550,
@@ -27,8 +28,8 @@ TCP_PORTS = {
     "history": 5571,
 }
 
-_LONGEST_IPC_PATH = 100
-"""Unix allows 107 bytes for a socket's path; some stay free for ZeroMQ's own use."""
+MAX_LOCAL_PATH_BYTES = 100
+"""Longest path of a socket in the data folder; the bytes up to `MAX_IPC_PATH_BYTES` stay free."""
 
 
 _ROOT = 0
@@ -63,7 +64,7 @@ class Endpoints:
         """
         folder = data.resolve() / "run"
         path = os.fsencode(folder)
-        if len(path) + 12 > _LONGEST_IPC_PATH or not _is_utf8(path):
+        if len(path) + 12 > MAX_LOCAL_PATH_BYTES or not _is_utf8(path):
             folder = _temporary_folder(data, path)
         return cls(**{each.name: f"ipc://{folder}/{each.name}" for each in fields(cls)})
 
@@ -76,13 +77,22 @@ class Endpoints:
         return cls(**{name: f"tcp://{host}:{TCP_PORTS[name]}" for name, host in hosts.items()})
 
     def with_addresses(self, addresses: dict[str, str]) -> Endpoints:
-        """The same with some addresses replaced; raises ConfigError for a name that is none of them."""
+        """The same with some addresses replaced.
+
+        Raises ConfigError for a name that is none of them, and for what cannot be an address.
+        """
         known = {each.name for each in fields(self)}
         for name, address in addresses.items():
             if name not in known:
                 raise ConfigError(f"unknown endpoint {name!r}: known are {', '.join(sorted(known))}")
             if not address.startswith(("tcp://", "ipc://")):
                 raise ConfigError(f"endpoint {name} must begin with tcp:// or ipc://, not {address!r}")
+            length = len(os.fsencode(address.removeprefix("ipc://")))
+            if address.startswith("ipc://") and length > MAX_IPC_PATH_BYTES:
+                raise ConfigError(
+                    f"endpoint {name}: the path of a socket has at most {MAX_IPC_PATH_BYTES} bytes, this one "
+                    f"has {length}: choose a shorter one"
+                )
         return Endpoints(**{name: addresses.get(name, getattr(self, name)) for name in sorted(known)})
 
     def prepare(self) -> None:

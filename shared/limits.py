@@ -5,6 +5,16 @@ from __future__ import annotations
 MAX_CAMERA = (1 << 31) - 1
 """Largest camera id: ids are written as 32 bit numbers on the wire."""
 
+MAX_CAMERAS = 1000
+"""Cameras in one configuration.  Streams, topics, readings and reports are counted by camera, and every limit
+on those below has room for so many; 64 cameras on one detector have been measured."""
+
+MAX_NAME_LENGTH = 200
+"""Characters of the name of a camera or a person."""
+
+MAX_IPC_PATH_BYTES = 107
+"""Bytes in the path of a Unix socket, without the zero byte behind it (`sun_path`)."""
+
 MAX_T_NS = 7_258_118_400_000_000_000
 """Latest capture time, 2200-01-01, so that a time and a clock's offset together fit 64 bits."""
 
@@ -13,9 +23,6 @@ LATEST_START_NS = 7_226_582_400_000_000_000
 
 MIN_FPS, MAX_FPS = 0.001, 1000.0
 """Range of a picture folder's frames a second: with fewer, positions would leave the range of times."""
-
-MAX_NAME = 200
-"""Characters of a camera's or a person's name."""
 
 MAX_CLOCK_OFFSET_NS = 1_900_000_000_000_000_000
 """Largest difference between two hosts' clocks, 60 years: a board without a clock starts in 1970."""

@@ -11,7 +11,7 @@ import zmq
 
 from shared import envelope
 from shared.clock import NEGLIGIBLE_NS, OffsetEstimator, now_ns
-from shared.codec import encode
+from shared.codec import described, encode
 from shared.envelope import HAS_END, LIVE, Envelope, Kind, Refusal
 from shared.errors import LinkError, MessageError, StreamRefusedError
 from shared.messages import Buffer, End, Message, Report
@@ -40,6 +40,7 @@ class _Stream:
     told_at_ns: int = 0  # the receiver last said where the stream stands,
     news_at_ns: int = 0  # and that was not known before
     lost: tuple[int, int] = (-1, 0)  # the message that was lost last, and how often in a row
+    reported: int = -1  # the message that was last said to break the connection
     dropped: int = 0
 
 
@@ -261,14 +262,17 @@ class LinkSender:
         seq, (last, times) = state.window.arrived, state.lost
         times = times + 1 if seq == last else 1
         state.lost = seq, times
-        if times == LOSSES_OF_ONE:
+        message = state.window.held(seq)
+        if times >= LOSSES_OF_ONE and seq != state.reported and message is not None:
+            state.reported = seq
             log.error(
-                "message %d of stream %d was sent %d times to %s at %s and never arrived, because the "
+                "message %d of stream %d (%s) was sent %d times to %s at %s and never arrived, because the "
                 "connection breaks each time. Run the same release of tracking-system on both machines, and "
                 "look whether anything between them (a proxy, a firewall) limits the size of messages. It is "
                 "sent again until it arrives",
                 seq,
                 stream,
+                described(message),
                 times,
                 self._name,
                 self._address,

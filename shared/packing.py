@@ -46,11 +46,17 @@ class Packer:
     def array(self, value: NDArray[Any], dtype: str, *, most: int = MAX_PEOPLE, finite: bool = True) -> None:
         """Put an array of this dtype behind the header, not copied where it is contiguous.
 
-        most: rows allowed.  Raises MessageError for more, and for NaN and infinity where all must be finite.
+        most: rows allowed.  Raises MessageError for more, for rows of more than MAX_FEATURE_DIMENSIONS
+            numbers, and for NaN and infinity where all must be finite.
         """
         contiguous = np.ascontiguousarray(value, dtype=dtype)
         if len(contiguous) > most:
             raise MessageError(f"an array of {len(contiguous)} rows, at most {most} are allowed")
+        if max(contiguous.shape[1:], default=0) > MAX_FEATURE_DIMENSIONS:
+            raise MessageError(
+                f"an array of shape {contiguous.shape}, at most {MAX_FEATURE_DIMENSIONS} numbers a row are "
+                "allowed"
+            )
         if finite and dtype == "float32" and not np.isfinite(contiguous).all():
             raise MessageError("an array holds NaN or infinity")
         self.arrays.append((dtype, list(contiguous.shape)))

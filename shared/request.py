@@ -21,6 +21,7 @@ import zmq
 
 from shared.codec import decode, encode
 from shared.errors import LinkError, MessageError, TrackingError
+from shared.limits import MAX_HEADER_BYTES, MAX_NAME_LENGTH
 from shared.messages import PROTOCOL_VERSION, Message
 from shared.packing import shown, unpack_header
 from shared.sockets import open_socket
@@ -55,7 +56,7 @@ class Deferred:
 
     def answer(self, fields: Fields) -> None:
         """Send the reply."""
-        self._reply(_answer_frames(Reply(fields)))
+        self._reply(_answer_frames(Reply(fields), "a decision"))
 
     def refuse(self, reason: str) -> None:
         """Send an error instead; `reason` is its text."""
@@ -91,7 +92,8 @@ class Requester:
     def ask(self, operation: str, fields: Fields | None = None, timeout_s: float = 5.0) -> dict[str, Any]:
         """The reply's fields.
 
-        Raises LinkError when nobody answers in time, TrackingError with the answer's text when refused.
+        Raises LinkError when nobody answers in time, TrackingError with the answer's text when refused,
+        MessageError for fields that cannot be sent.
         """
         return dict(self.ask_for_message(operation, fields, timeout_s).fields)
 
@@ -108,12 +110,12 @@ class Requester:
         """
         self._number += 1
         number = _NUMBER.pack(self._number)
-        header = {"v": PROTOCOL_VERSION, "op": operation, "f": dict(fields or {})}
+        request = _packed({"v": PROTOCOL_VERSION, "op": operation, "f": dict(fields or {})}, operation)
         deadline = time.monotonic() + timeout_s
         frames: list[bytes] = []
         try:
             self._await(zmq.POLLOUT, min(deadline, time.monotonic() + connect_timeout_s))
-            self._socket.send_multipart([number, msgpack.packb(header)], zmq.NOBLOCK)
+            self._socket.send_multipart([number, request], zmq.NOBLOCK)
             while len(frames) < 2 or frames[0] != number:  # others answer what was given up earlier
                 self._await(zmq.POLLIN, deadline)
                 frames = self._socket.recv_multipart()
@@ -196,7 +198,7 @@ class Responder:
             result = handler(fields)
             if isinstance(result, Deferred):
                 return result
-            return _answer_frames(result if isinstance(result, Reply) else Reply(result))
+            return _answer_frames(result if isinstance(result, Reply) else Reply(result), str(name))
         except TrackingError as error:
             self.rejected += isinstance(error, MessageError)
             return _error_frames(str(error))
@@ -211,8 +213,26 @@ class Responder:
         self.socket.close()
 
 
-def _answer_frames(reply: Reply) -> list[Any]:
-    answer = [msgpack.packb({"v": PROTOCOL_VERSION, "f": dict(reply.fields)})]
+def _packed(header: Mapping[str, Any], what: str) -> bytes:
+    """A header as it is sent; raises MessageError for one that the other side would not take.
+
+    what: the operation, for the text of the error.
+    """
+    try:
+        packed: bytes = msgpack.packb(header)
+    except (OverflowError, ValueError, TypeError) as error:
+        # A whole number of more than 64 bits, or a text that UTF-8 cannot write.
+        raise MessageError(f"{what} cannot be sent: {error}") from None
+    if len(packed) > MAX_HEADER_BYTES:
+        raise MessageError(
+            f"{what} cannot be sent: it takes {len(packed)} bytes, at most {MAX_HEADER_BYTES} are allowed"
+        )
+    return packed
+
+
+def _answer_frames(reply: Reply, operation: str) -> list[Any]:
+    fields = {"v": PROTOCOL_VERSION, "f": dict(reply.fields)}
+    answer: list[Any] = [_packed(fields, f"the answer to {operation}")]
     return answer if reply.message is None else [*answer, *encode(reply.message)]
 
 
@@ -236,7 +256,7 @@ def number(fields: Fields, name: str) -> float:
     return float(value)
 
 
-def text(fields: Fields, name: str, longest: int = 200) -> str:
+def text(fields: Fields, name: str, longest: int = MAX_NAME_LENGTH) -> str:
     """A text of a request; raises MessageError naming it where it is none or too long."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > longest:

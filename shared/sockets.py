@@ -12,12 +12,11 @@ import zmq
 
 from shared.errors import LinkError
 from shared.heap import keep_freed_memory
-from shared.limits import MAX_MESSAGE_BYTES
+from shared.limits import MAX_IPC_PATH_BYTES, MAX_MESSAGE_BYTES, MAX_TOPICS
 from shared.messages import Buffer
 
 HEARTBEAT_MS = 1000
 SILENCE_MS = 5000
-LONGEST_IPC_PATH = 107
 _PROBE_S = 1.0
 
 
@@ -39,6 +38,9 @@ def open_socket(
     socket = context.socket(kind)
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = high_water_mark
+    if kind in (zmq.SUB, zmq.XSUB):
+        # These send subscriptions only, and drop those that do not fit without a word.
+        socket.sndhwm = 2 * MAX_TOPICS
     socket.maxmsgsize = MAX_MESSAGE_BYTES
     socket.reconnect_ivl = 100
     socket.reconnect_ivl_max = 500
@@ -68,7 +70,7 @@ def _make_room_for(address: str) -> None:
     if not address.startswith("ipc://"):
         return
     path = Path(address.removeprefix("ipc://"))
-    if len(os.fsencode(path)) > LONGEST_IPC_PATH:
+    if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_socket():
@@ -101,7 +103,7 @@ _REMEDIES = {
     errno.EINVAL: _FORM,
     errno.EPROTONOSUPPORT: _FORM,
     errno.ENOTDIR: "a part of the path is a file: set another address under `endpoints:`",
-    errno.ENAMETOOLONG: f"the path of a socket has at most {LONGEST_IPC_PATH} bytes: choose a shorter one",
+    errno.ENAMETOOLONG: f"the path of a socket has at most {MAX_IPC_PATH_BYTES} bytes: choose a shorter one",
 }
 
 

@@ -34,6 +34,15 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can write the text: it has no lone surrogate, which bytes of another encoding become."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _steers(character: str) -> bool:
     return unicodedata.category(character) in _UNPRINTABLE and character not in _JOINERS
 

@@ -67,6 +67,10 @@ class SendWindow(Generic[T]):
         """The number of the first message that could be sent again, or would be the next."""
         return self.durable - int(self._end is not None and self._end[0] < self.durable)
 
+    def held(self, seq: int) -> T | None:
+        """A message that is not acknowledged yet; None for any other number."""
+        return self._held[seq - self.durable] if self.durable <= seq < self.next else None
+
     @property
     def has_end(self) -> bool:
         """Whether the end of the stream was pushed."""

@@ -26,8 +26,10 @@ from services.tracker.state import pack, unpack
 from services.tracker.track import Track
 from shared.config import Config, Homography
 from shared.errors import TrackingError
-from shared.limits import MAX_FOLLOWED, MAX_NAME
+from shared.limits import MAX_FOLLOWED, MAX_NAME_LENGTH
 from shared.messages import End, Followed, FrameStamp, IdentityEvent, LastSeen, People, Settled, Tracks
+from shared.packing import shown
+from shared.text import is_utf8
 
 log = logging.getLogger(__name__)
 
@@ -217,9 +219,11 @@ class TrackerCore:
         return IdentityEvent(identity, "unfollow", t_ns)
 
     def name(self, identity: int, name: str, t_ns: int) -> IdentityEvent:
-        """Call a person by a name; raises TrackingError for an unknown identity or an endless name."""
-        if len(name) > MAX_NAME:
-            raise TrackingError(f"a name has at most {MAX_NAME} characters, this one has {len(name)}")
+        """Call a person by a name; raises TrackingError for an unknown identity, or what is no name."""
+        if not isinstance(name, str) or not is_utf8(name):
+            raise TrackingError(f"a name must be text that UTF-8 can write, not {shown(name)}")
+        if len(name) > MAX_NAME_LENGTH:
+            raise TrackingError(f"a name has at most {MAX_NAME_LENGTH} characters, this one has {len(name)}")
         self._changed(identity).name = name
         return IdentityEvent(identity, "name", t_ns, name)
 

@@ -767,7 +767,8 @@ def test_a_message_that_breaks_the_connection_again_and_again_is_named_once_with
     )
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
-    assert "message 1 of stream 1" in errors[0] and "same release" in errors[0]
+    assert "message 1 of stream 1 (checkpoint of 20" in errors[0] and "longest part 20000" in errors[0]
+    assert "the store at tcp://" in errors[0] and "same release" in errors[0]
     assert disk.written == {1: [0]}
 
 

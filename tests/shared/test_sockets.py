@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from shared.errors import LinkError
-from shared.limits import MAX_MESSAGE_BYTES
+from shared.limits import MAX_MESSAGE_BYTES, MAX_TOPICS
 from shared.sockets import HEARTBEAT_MS, open_socket, receive_frames, send_frames
 from tests.shared.wire import Context, free_port
 
@@ -126,7 +126,8 @@ def test_a_system_that_forbids_an_address_is_an_error_with_the_remedy(
 @pytest.mark.parametrize("kind", [zmq.ROUTER, zmq.DEALER, zmq.SUB, zmq.XPUB, zmq.XSUB])
 def test_every_limit_is_set(context: Context, kind: int) -> None:
     made = open_socket(context, kind, f"tcp://127.0.0.1:{free_port()}", bind=False, high_water_mark=77)
-    assert (made.linger, made.sndhwm, made.rcvhwm, made.maxmsgsize) == (0, 77, 77, MAX_MESSAGE_BYTES)
+    sent = 2 * MAX_TOPICS if kind in (zmq.SUB, zmq.XSUB) else 77  # those send subscriptions only
+    assert (made.linger, made.sndhwm, made.rcvhwm, made.maxmsgsize) == (0, sent, 77, MAX_MESSAGE_BYTES)
     assert made.heartbeat_ivl == HEARTBEAT_MS
 
 
