@@ -11,7 +11,7 @@ the cosines of two different people are like is learned all the time from people
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ KINDS = (
     Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
     Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
 )
+
+BOUND = 8.0
+"""A kind of looks says no more than this for or against somebody: one stranger in 3000 looks the same."""
 
 SOFTNESS = 8.0
 """Of the soft maximum, in 1/cosine: 0 is the mean of the cosines, infinity the largest."""
@@ -216,14 +219,14 @@ class Centres(NamedTuple):
 class Looks:
     """What is known of one kind of T settled people and N tracks, for one decision.
 
-    mean: (T + N, D) what each row's person has looked like, length 1.  own: (N, D) each track alone.
-    known: (N,) of which of these there is anything.  vectors, weights: (P, D), (P,) prototypes.
+    mean: (T + N, D) what each row's person has looked like, length 1.  asked: (N, D) each track alone, or,
+    where a person begins with it, that person as a whole.  known: (N,) of which of these there is anything.  vectors, weights: (P, D), (P,) prototypes.
     head: (T + N,) the latest of each row's person, -1 for none.  before: (P,) the one before each.  Where
     nothing is known a row is zero, and its ratios are 0.
     """
 
     mean: Float32
-    own: Float32
+    asked: Float32
     known: NDArray[np.bool_]
     vectors: Float32
     weights: Float64
@@ -235,19 +238,19 @@ class Looks:
     def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
         has = (self.head[rows] >= 0) & self.known[columns]
-        alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.own, rows, columns)
+        alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.asked, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(alike), 0.0)
 
     def rough(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) the same by the mean of the prototypes alone: enough to tell what is worth a look."""
         has = (self.head[rows] >= 0) & self.known[columns]
-        cosine = cosines(self.mean, self.own, rows, columns)
+        cosine = cosines(self.mean, self.asked, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
     def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(R, C) `rough` of all these rows with all these columns."""
         has = (self.head[rows] >= 0)[:, None] & self.known[columns]
-        cosine = (self.mean[rows] @ self.own[columns].T).astype(np.float64)
+        cosine = (self.mean[rows] @ self.asked[columns].T).astype(np.float64)
         return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
 
@@ -258,10 +261,14 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def looks(self, tracks: list[Track], tails: list[TrackedPerson]) -> Looks | None:
+    def looks(
+        self, tracks: list[Track], tails: list[TrackedPerson], before: Mapping[int, int]
+    ) -> Looks | None:
         """What all are known to look like; None where nothing of this kind is known of any track.
 
-        The row of a track stands for what its identity has looked like up to it.
+        The row of a track stands for what its identity has looked like up to it, its column for the track and
+        those that continue it (`before`): whether somebody who appears was here already is better told by
+        all that was seen of them since.
         """
         n, t = len(tracks), len(tails)
         kind = self.kind.name
@@ -278,11 +285,24 @@ class Resemblance:
         slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
         undecided = np.array([not track.identity for track in tracks])
         vectors, weights = np.concatenate([vectors, own]), np.concatenate([weights, weight])
-        head, before = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
+        head, latest = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
         known = weight > 0
         similarity = self._similarity(tracks, own, known)
-        mean = normalised(gathered(vectors, weights, head, before))
-        return Looks(mean, own, known, vectors, weights, head, before, similarity, self.kind.share)
+        mean = normalised(gathered(vectors, weights, head, latest))
+        asked = self._asked(tracks, own, weight, before)
+        known |= asked.any(axis=1)
+        return Looks(mean, asked, known, vectors, weights, head, latest, similarity, self.kind.share)
+
+    @staticmethod
+    def _asked(tracks: list[Track], own: Float32, weight: Float64, before: Mapping[int, int]) -> Float32:
+        """(N, D) of length 1: what each track and all that continue it look like."""
+        place = {track.track_id: column for column, track in enumerate(tracks)}
+        total = own * weight[:, None]
+        for column in range(len(tracks) - 1, -1, -1):
+            parent = place.get(before.get(tracks[column].track_id, 0))
+            if parent is not None:
+                total[parent] += total[column]
+        return normalised(total.astype(np.float32))
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""
@@ -332,7 +352,7 @@ class Resemblance:
     def _similarity(self, tracks: list[Track], own: Float32, known: NDArray[np.bool_]) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""
         similarity = Similarity(
-            Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT)
+            Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT), BOUND
         )
         cameras: dict[int, list[int]] = {}
         for i in np.flatnonzero(known).tolist():
