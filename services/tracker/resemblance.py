@@ -25,6 +25,7 @@ from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
 from services.tracker.track import Track
 from shared.messages import Float32
 
+FEW = 10.0
 CENTRE_WEIGHT = 3.0
 """Tracks that a camera's mean must outweigh to be told from the mean of all cameras."""
 
@@ -36,6 +37,7 @@ class Kind:
     same, different: mean and standard deviation of the cosine before anything is learned.
     centred: whether the mean of the camera's people is taken out.
     share: how much of the ratio counts, for what also shows in another kind counts only once.
+    lasts_s: mean time for which a person keeps these looks.  After longer they say less and less.
     """
 
     name: str
@@ -43,12 +45,16 @@ class Kind:
     different: tuple[float, float]
     centred: bool
     share: float
+    lasts_s: float
 
+
+DRESSED_S = 12 * 3600.0
+"""People change their clothes about once a day, and put a coat on or off in between."""
 
 KINDS = (
-    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0),
-    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
-    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
+    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0, lasts_s=DRESSED_S),
+    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0, lasts_s=math.inf),
+    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5, lasts_s=DRESSED_S),
 )
 
 BOUND = 8.0
@@ -167,17 +173,17 @@ def soft_cosines(
 
 @compiled
 def centred(
-    totals: Float64, quality: Float64, at: NDArray[np.int64], sums: Float64, counts: Float64, centre: bool
+    totals: Float64, quality: Float64, at: NDArray[np.int64], sums: Float64, counts: Float64, share: float
 ) -> tuple[Float32, Float64]:
     """(K, D) of length 1, K tracks' looks without the means of their cameras; (C + 1, D) those means.
 
     totals, quality: (K, D), (K,) sums of embeddings weighted by their qualities, and of these.  at: (K,)
     which camera.  sums, counts: (C, D), (C,) of the means of the tracks that each camera has seen before.
-    centre: whether they are taken out at all; each is drawn towards that of all cameras.
+    share: of the means that is taken out; each is drawn towards that of all cameras.
     """
     size = totals.shape[1]
     means = np.zeros((len(sums) + 1, size))
-    if centre:
+    if share > 0:
         overall, weight = np.zeros(size), CENTRE_WEIGHT
         for c in range(len(sums)):
             means[c], overall, weight = sums[c], overall + sums[c], weight + counts[c]
@@ -192,7 +198,7 @@ def centred(
                 overall[d] += value
         overall /= weight
         for c in range(len(sums)):
-            means[c] = (means[c] + CENTRE_WEIGHT * overall) / (counts[c] + CENTRE_WEIGHT)
+            means[c] = share * (means[c] + CENTRE_WEIGHT * overall) / (counts[c] + CENTRE_WEIGHT)
     own = np.empty((len(totals), size), np.float32)
     for k in range(len(totals)):
         squares = 0.0
@@ -219,8 +225,9 @@ class Centres(NamedTuple):
 class Looks:
     """What is known of one kind of T settled people and N tracks, for one decision.
 
-    mean: (T + N, D) what each row's person has looked like, length 1.  asked: (N, D) each track alone, or,
-    where a person begins with it, that person as a whole.  known: (N,) of which of these there is anything.  vectors, weights: (P, D), (P,) prototypes.
+    mean: (T + N, D) what each row's person has looked like, length 1.  asked: (N, D) each track and what
+    continues it.  known: (N,) of which of these there is anything.
+    vectors, weights: (P, D), (P,) prototypes.
     head: (T + N,) the latest of each row's person, -1 for none.  before: (P,) the one before each.  Where
     nothing is known a row is zero, and its ratios are 0.
     """
@@ -278,7 +285,8 @@ class Resemblance:
         seen = np.array([row for row, _ in said])
         totals, quality = np.array([it[0] for _, it in said]), np.array([it[1] for _, it in said])
         own, weight = np.zeros((n, totals.shape[1]), np.float32), np.zeros(n)
-        own[seen], centres = self._centred([tracks[row].camera for row, _ in said], totals, quality)
+        people = len({track.identity for track in tracks} | {person.identity for person in tails})
+        own[seen], centres = self._centred([tracks[row].camera for row, _ in said], totals, quality, people)
         weight[seen] = np.minimum(quality, MAX_TRACK_WEIGHT)
         owners, vectors, weights = self._prototypes(tails, centres)
         identities = {person.identity: row for row, person in enumerate(tails)}
@@ -295,13 +303,16 @@ class Resemblance:
 
     @staticmethod
     def _asked(tracks: list[Track], own: Float32, weight: Float64, before: Mapping[int, int]) -> Float32:
-        """(N, D) of length 1: what each track and all that continue it look like."""
+        """(N, D) of length 1: what each track and all that continue it look like, as sure as that is."""
         place = {track.track_id: column for column, track in enumerate(tracks)}
         total = own * weight[:, None]
         for column in range(len(tracks) - 1, -1, -1):
             parent = place.get(before.get(tracks[column].track_id, 0))
             if parent is not None:
-                total[parent] += total[column]
+                reason = tracks[column].reason
+                total[parent] += (0.0 if reason is None else max(2 * reason.sureness - 1, 0.0)) * total[
+                    column
+                ]
         return normalised(total.astype(np.float32))
 
     def settle(self, track: Track) -> None:
@@ -323,14 +334,18 @@ class Resemblance:
         resemblance._centres = {camera: (total, n) for camera, total, n in state}
         return resemblance
 
-    def _centred(self, cameras: list[int], totals: Float64, quality: Float64) -> tuple[Float32, Centres]:
+    def _centred(
+        self, cameras: list[int], totals: Float64, quality: Float64, people: int
+    ) -> tuple[Float32, Centres]:
         """What `centred` gives of tracks in these cameras."""
         place = {camera: number for number, camera in enumerate(self._centres)}
         at = np.array([place.setdefault(camera, len(place)) for camera in cameras])
         sums, counts = np.zeros((len(place), totals.shape[1])), np.zeros(len(place))
         for number, (total, count) in enumerate(self._centres.values()):
             sums[number], counts[number] = total, count
-        own, means = centred(totals, quality, at, sums, counts, self.kind.centred)
+        own, means = centred(
+            totals, quality, at, sums, counts, people / (people + FEW) if self.kind.centred else 0.0
+        )
         return own, Centres(place, means)
 
     def _prototypes(
@@ -362,6 +377,12 @@ class Resemblance:
             if two.any():
                 similarity.different.add((own[rows] @ own[rows].T)[two].astype(np.float64), 0.5)
         return similarity
+
+
+def faded(ratio: Float64, gap_s: NDArray[Any], lasts_s: float) -> Float64:
+    """(K,) log-likelihood ratios after gaps: looks are kept for `lasts_s` in the mean, then tell nothing."""
+    kept = np.exp(-np.maximum(gap_s, 0.0) / lasts_s)
+    return np.asarray(np.log(kept * np.exp(ratio) + (1 - kept)), np.float64)
 
 
 def apart(tracks: list[Track]) -> NDArray[np.bool_]:
