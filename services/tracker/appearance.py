@@ -123,17 +123,16 @@ class Similarity:
     proof, and never falls where the cosine grows.
     """
 
-    BOUND = 4.0
-
-    def __init__(self, same: Spread, different: Spread) -> None:
+    def __init__(self, same: Spread, different: Spread, bound: float = 4.0) -> None:
         self.same = same
         self.different = different
+        self.bound = bound
 
     def ratio(self, cosine: Float64) -> Float64:
         """Log-likelihood ratio for each cosine."""
         same, different = self.same, self.different
         apart = (same.mean, same.deviation), (different.mean, different.deviation)
-        return log_ratios(cosine.ravel(), *apart, self.BOUND).reshape(cosine.shape)
+        return log_ratios(cosine.ravel(), *apart, self.bound).reshape(cosine.shape)
 
     def learn(self, count: int, sums: tuple[float, float, float, float]) -> None:
         """Learn from what `likened` gives of so many people."""

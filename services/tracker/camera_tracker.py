@@ -25,10 +25,8 @@ ERASED = 0
 """In place of the number of a track that was erased."""
 
 CHANGE = 4.0
-"""Doubt at which the person under a track is taken to have changed, where somebody else may be it,"""
-
-SURE_CHANGE = 8.0
-"""and where nobody is missing: people bend, turn and take off their coats."""
+"""Doubt at which the person under a track is taken to have changed, where somebody else may be it.  In full
+view nobody changes into another person: people bend, turn and take off their coats."""
 
 
 @dataclass(slots=True)
@@ -230,7 +228,7 @@ class CameraTracker:
         """New tracks for those under which the person has changed."""
         cut: list[Track] = []
         for i, track in enumerate(self.tracks):
-            if track.doubt < CHANGE or (track.doubt < SURE_CHANGE and not self._contested(track, t_ns)):
+            if track.doubt < CHANGE or not self._contested(track, t_ns):
                 continue
             old = int(self.forest.leaves.tags[self.rows[i], TREE])
             tree = self.forest.rename(old, t_ns)

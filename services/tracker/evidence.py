@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.tracker.appearance import Similarity
 from services.tracker.candidates import HOPELESS, Chosen, candidates
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
-from services.tracker.resemblance import KINDS, Resemblance
+from services.tracker.resemblance import BOUND, KINDS, Resemblance, faded
 from services.tracker.stays import Stays
 from services.tracker.topology import LONG_S, Asked, Topology
 from services.tracker.track import Track
@@ -68,7 +67,7 @@ class Evidence:
             return False
         gap_s = (since_ns - person.tail.last_ns) * 1e-9
         looks = sum(look.kind.share for look in self._looks if look.kind.name in person.prototypes)
-        return gap_s <= LONG_S or self.topology.long_after(gap_s) + looks * Similarity.BOUND > threshold
+        return gap_s <= LONG_S or self.topology.long_after(gap_s) + looks * BOUND > threshold
 
     def scores(
         self,
@@ -87,12 +86,17 @@ class Evidence:
         """
         t = len(tails)
         ends = [person.tail for person in tails if person.tail is not None] + tracks
-        found = {look.kind.name: look.looks(tracks, tails) for look in self._looks}
+        found = {look.kind.name: look.looks(tracks, tails, before) for look in self._looks}
         looks = {name: value for name, value in found.items() if value is not None}
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks], np.int64)
         rows, columns = candidates(stays, list(looks.values()), previous, self.topology, chosen)
-        terms = {name: each.ratio(rows, columns) for name, each in looks.items()}
+        gap_s = (stays.first_ns[t + columns] - stays.last_ns[rows]) * 1e-9
+        terms = {
+            look.kind.name: faded(looks[look.kind.name].ratio(rows, columns), gap_s, look.kind.lasts_s)
+            for look in self._looks
+            if look.kind.name in looks
+        }
         alike = np.sum(list(terms.values()), axis=0) if terms else np.zeros(len(rows))
         linked = rows == previous[columns]
         # A link that was made teaches as much as its looks, not its place, make it certain.

@@ -134,6 +134,7 @@ class Gallery:
         since_s = (t_ns - self.decided_ns) * 1e-9
         self.decided_ns = t_ns
         self._settle(t_ns)
+        self.evidence.topology.expect(len(self.register.people))
         tracks, judged_ids = self._chosen(since_s)
         if tracks:
             tails = self._tails(tracks)

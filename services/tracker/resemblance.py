@@ -11,7 +11,7 @@ the cosines of two different people are like is learned all the time from people
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from services.tracker.person import MAX_TRACK_WEIGHT, TrackedPerson
 from services.tracker.track import Track
 from shared.messages import Float32
 
+FEW = 10.0
 CENTRE_WEIGHT = 3.0
 """Tracks that a camera's mean must outweigh to be told from the mean of all cameras."""
 
@@ -36,6 +37,7 @@ class Kind:
     same, different: mean and standard deviation of the cosine before anything is learned.
     centred: whether the mean of the camera's people is taken out.
     share: how much of the ratio counts, for what also shows in another kind counts only once.
+    lasts_s: mean time for which a person keeps these looks.  After longer they say less and less.
     """
 
     name: str
@@ -43,13 +45,20 @@ class Kind:
     different: tuple[float, float]
     centred: bool
     share: float
+    lasts_s: float
 
+
+DRESSED_S = 12 * 3600.0
+"""People change their clothes about once a day, and put a coat on or off in between."""
 
 KINDS = (
-    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0),
-    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0),
-    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5),
+    Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0, lasts_s=DRESSED_S),
+    Kind("face", same=(0.7, 0.15), different=(0.05, 0.15), centred=False, share=1.0, lasts_s=math.inf),
+    Kind("clothing", same=(0.5, 0.25), different=(0.0, 0.25), centred=True, share=0.5, lasts_s=DRESSED_S),
 )
+
+BOUND = 8.0
+"""A kind of looks says no more than this for or against somebody: one stranger in 3000 looks the same."""
 
 SOFTNESS = 8.0
 """Of the soft maximum, in 1/cosine: 0 is the mean of the cosines, infinity the largest."""
@@ -164,17 +173,17 @@ def soft_cosines(
 
 @compiled
 def centred(
-    totals: Float64, quality: Float64, at: NDArray[np.int64], sums: Float64, counts: Float64, centre: bool
+    totals: Float64, quality: Float64, at: NDArray[np.int64], sums: Float64, counts: Float64, share: float
 ) -> tuple[Float32, Float64]:
     """(K, D) of length 1, K tracks' looks without the means of their cameras; (C + 1, D) those means.
 
     totals, quality: (K, D), (K,) sums of embeddings weighted by their qualities, and of these.  at: (K,)
     which camera.  sums, counts: (C, D), (C,) of the means of the tracks that each camera has seen before.
-    centre: whether they are taken out at all; each is drawn towards that of all cameras.
+    share: of the means that is taken out; each is drawn towards that of all cameras.
     """
     size = totals.shape[1]
     means = np.zeros((len(sums) + 1, size))
-    if centre:
+    if share > 0:
         overall, weight = np.zeros(size), CENTRE_WEIGHT
         for c in range(len(sums)):
             means[c], overall, weight = sums[c], overall + sums[c], weight + counts[c]
@@ -189,7 +198,7 @@ def centred(
                 overall[d] += value
         overall /= weight
         for c in range(len(sums)):
-            means[c] = (means[c] + CENTRE_WEIGHT * overall) / (counts[c] + CENTRE_WEIGHT)
+            means[c] = share * (means[c] + CENTRE_WEIGHT * overall) / (counts[c] + CENTRE_WEIGHT)
     own = np.empty((len(totals), size), np.float32)
     for k in range(len(totals)):
         squares = 0.0
@@ -216,14 +225,15 @@ class Centres(NamedTuple):
 class Looks:
     """What is known of one kind of T settled people and N tracks, for one decision.
 
-    mean: (T + N, D) what each row's person has looked like, length 1.  own: (N, D) each track alone.
-    known: (N,) of which of these there is anything.  vectors, weights: (P, D), (P,) prototypes.
+    mean: (T + N, D) what each row's person has looked like, length 1.  asked: (N, D) each track and what
+    continues it.  known: (N,) of which of these there is anything.
+    vectors, weights: (P, D), (P,) prototypes.
     head: (T + N,) the latest of each row's person, -1 for none.  before: (P,) the one before each.  Where
     nothing is known a row is zero, and its ratios are 0.
     """
 
     mean: Float32
-    own: Float32
+    asked: Float32
     known: NDArray[np.bool_]
     vectors: Float32
     weights: Float64
@@ -235,19 +245,19 @@ class Looks:
     def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
         has = (self.head[rows] >= 0) & self.known[columns]
-        alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.own, rows, columns)
+        alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.asked, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(alike), 0.0)
 
     def rough(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) the same by the mean of the prototypes alone: enough to tell what is worth a look."""
         has = (self.head[rows] >= 0) & self.known[columns]
-        cosine = cosines(self.mean, self.own, rows, columns)
+        cosine = cosines(self.mean, self.asked, rows, columns)
         return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
     def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(R, C) `rough` of all these rows with all these columns."""
         has = (self.head[rows] >= 0)[:, None] & self.known[columns]
-        cosine = (self.mean[rows] @ self.own[columns].T).astype(np.float64)
+        cosine = (self.mean[rows] @ self.asked[columns].T).astype(np.float64)
         return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
 
 
@@ -258,10 +268,14 @@ class Resemblance:
         self.kind = kind
         self._centres: dict[int, tuple[Float64, float]] = {}
 
-    def looks(self, tracks: list[Track], tails: list[TrackedPerson]) -> Looks | None:
+    def looks(
+        self, tracks: list[Track], tails: list[TrackedPerson], before: Mapping[int, int]
+    ) -> Looks | None:
         """What all are known to look like; None where nothing of this kind is known of any track.
 
-        The row of a track stands for what its identity has looked like up to it.
+        The row of a track stands for what its identity has looked like up to it, its column for the track and
+        those that continue it (`before`): whether somebody who appears was here already is better told by
+        all that was seen of them since.
         """
         n, t = len(tracks), len(tails)
         kind = self.kind.name
@@ -271,18 +285,35 @@ class Resemblance:
         seen = np.array([row for row, _ in said])
         totals, quality = np.array([it[0] for _, it in said]), np.array([it[1] for _, it in said])
         own, weight = np.zeros((n, totals.shape[1]), np.float32), np.zeros(n)
-        own[seen], centres = self._centred([tracks[row].camera for row, _ in said], totals, quality)
+        people = len({track.identity for track in tracks} | {person.identity for person in tails})
+        own[seen], centres = self._centred([tracks[row].camera for row, _ in said], totals, quality, people)
         weight[seen] = np.minimum(quality, MAX_TRACK_WEIGHT)
         owners, vectors, weights = self._prototypes(tails, centres)
         identities = {person.identity: row for row, person in enumerate(tails)}
         slots = [identities.setdefault(track.identity, len(identities)) for track in tracks]
         undecided = np.array([not track.identity for track in tracks])
         vectors, weights = np.concatenate([vectors, own]), np.concatenate([weights, weight])
-        head, before = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
+        head, latest = chained(owners, np.array(slots, np.int64), undecided, weight, t, len(identities))
         known = weight > 0
         similarity = self._similarity(tracks, own, known)
-        mean = normalised(gathered(vectors, weights, head, before))
-        return Looks(mean, own, known, vectors, weights, head, before, similarity, self.kind.share)
+        mean = normalised(gathered(vectors, weights, head, latest))
+        asked = self._asked(tracks, own, weight, before)
+        known |= asked.any(axis=1)
+        return Looks(mean, asked, known, vectors, weights, head, latest, similarity, self.kind.share)
+
+    @staticmethod
+    def _asked(tracks: list[Track], own: Float32, weight: Float64, before: Mapping[int, int]) -> Float32:
+        """(N, D) of length 1: what each track and all that continue it look like, as sure as that is."""
+        place = {track.track_id: column for column, track in enumerate(tracks)}
+        total = own * weight[:, None]
+        for column in range(len(tracks) - 1, -1, -1):
+            parent = place.get(before.get(tracks[column].track_id, 0))
+            if parent is not None:
+                reason = tracks[column].reason
+                total[parent] += (0.0 if reason is None else max(2 * reason.sureness - 1, 0.0)) * total[
+                    column
+                ]
+        return normalised(total.astype(np.float32))
 
     def settle(self, track: Track) -> None:
         """Take a track whose identity is final into its camera's mean."""
@@ -303,14 +334,18 @@ class Resemblance:
         resemblance._centres = {camera: (total, n) for camera, total, n in state}
         return resemblance
 
-    def _centred(self, cameras: list[int], totals: Float64, quality: Float64) -> tuple[Float32, Centres]:
+    def _centred(
+        self, cameras: list[int], totals: Float64, quality: Float64, people: int
+    ) -> tuple[Float32, Centres]:
         """What `centred` gives of tracks in these cameras."""
         place = {camera: number for number, camera in enumerate(self._centres)}
         at = np.array([place.setdefault(camera, len(place)) for camera in cameras])
         sums, counts = np.zeros((len(place), totals.shape[1])), np.zeros(len(place))
         for number, (total, count) in enumerate(self._centres.values()):
             sums[number], counts[number] = total, count
-        own, means = centred(totals, quality, at, sums, counts, self.kind.centred)
+        own, means = centred(
+            totals, quality, at, sums, counts, people / (people + FEW) if self.kind.centred else 0.0
+        )
         return own, Centres(place, means)
 
     def _prototypes(
@@ -332,7 +367,7 @@ class Resemblance:
     def _similarity(self, tracks: list[Track], own: Float32, known: NDArray[np.bool_]) -> Similarity:
         """With what the cosines of two people are like here: those seen at once by one camera."""
         similarity = Similarity(
-            Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT)
+            Spread(*self.kind.same, _PRIOR_WEIGHT), Spread(*self.kind.different, _PRIOR_WEIGHT), BOUND
         )
         cameras: dict[int, list[int]] = {}
         for i in np.flatnonzero(known).tolist():
@@ -342,6 +377,12 @@ class Resemblance:
             if two.any():
                 similarity.different.add((own[rows] @ own[rows].T)[two].astype(np.float64), 0.5)
         return similarity
+
+
+def faded(ratio: Float64, gap_s: NDArray[Any], lasts_s: float) -> Float64:
+    """(K,) log-likelihood ratios after gaps: looks are kept for `lasts_s` in the mean, then tell nothing."""
+    kept = np.exp(-np.maximum(gap_s, 0.0) / lasts_s)
+    return np.asarray(np.log(kept * np.exp(ratio) + (1 - kept)), np.float64)
 
 
 def apart(tracks: list[Track]) -> NDArray[np.bool_]:

@@ -28,8 +28,8 @@ LONG_S = 60.0
 ARRIVALS = 0.2
 """Newcomers a second: what somebody's reappearance is weighed against."""
 
-RETURN = -6.0
-"""Log-odds that a newcomer is one certain person who was gone, without evidence of time or place."""
+RETURNS = 0.5
+"""Share of newcomers who were seen before, without evidence of who they are, of time or of place."""
 
 REACH_S = 10.0
 """Longest gap over which a person's way is thought on."""
@@ -99,9 +99,12 @@ class Topology:
     """The evidence of time and place for two tracks being consecutive stays of one person.
 
     grounds: the calibrated cameras; what a user tells, and so not part of `state`.
+    returning: log-odds that a newcomer is one certain person of those who were seen before, without evidence
+        of time or place; `expect` sets it.
     """
 
     def __init__(self) -> None:
+        self.returning = 0.0
         self.passages: dict[tuple[int, int], Passage] = {}
         self.moves: dict[tuple[int, int], tuple[float, float]] = {}
         self.grounds: dict[int, GroundPlane] = {}
@@ -122,23 +125,26 @@ class Topology:
             _put(terms, two, self._two_cameras(ways, asked.at(two)))
         return terms
 
-    @staticmethod
-    def at_most(gap_s: Float64, same: NDArray[np.bool_]) -> Float64:
+    def expect(self, people: int) -> None:
+        """Tell how many people were seen before: a newcomer who returns may be any of them."""
+        self.returning = math.log(RETURNS / (1 - RETURNS)) - math.log(max(people, 1))
+
+    def at_most(self, gap_s: Float64, same: NDArray[np.bool_]) -> Float64:
         """(K,) a bound of the evidence for gaps of more than `REACH_S`, in the same camera or from another.
 
         It is that of the mean gap, not known here, that would fit best.
         """
         time = -1.0 - np.log(np.maximum(gap_s, REACH_S) * ARRIVALS)
         nearest = np.maximum(time, -np.log(LEAVE_S * ARRIVALS)) + NEAREST
-        return np.asarray(np.logaddexp(np.where(same, nearest, time), RETURN))
+        return np.asarray(np.logaddexp(np.where(same, nearest, time), self.returning))
 
-    @staticmethod
-    def long_after(gap_s: float) -> float:
+    def long_after(self, gap_s: float) -> float:
         """A bound of the evidence for a gap of more than `LONG_S`, in whichever camera."""
-        return float(np.logaddexp(-1.0 - np.log(gap_s * ARRIVALS), RETURN))
+        return float(np.logaddexp(-1.0 - np.log(gap_s * ARRIVALS), self.returning))
 
-    @staticmethod
-    def _same_camera(ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> dict[str, Float64]:
+    def _same_camera(
+        self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]
+    ) -> dict[str, Float64]:
         gap_s = ways.first_s[later] - ways.last_s[earlier]
         near = np.minimum(gap_s, REACH_S)
         start = ways.at(later, ways.first_s[later])
@@ -153,7 +159,7 @@ class Topology:
         mean_s = np.where(ways.leaves()[earlier], LEAVE_S, STAY_S)
         time = -gap_s / mean_s - np.log(mean_s * ARRIVALS)
         terms = {"time": time, "place": np.minimum(place, NEAREST)}
-        return _anywhere(terms, possible=gap_s > 0, elsewhere=np.ones(len(earlier), bool))
+        return self._anywhere(terms, possible=gap_s > 0, elsewhere=np.ones(len(earlier), bool))
 
     def _two_cameras(self, ways: Ways, asked: Asked) -> dict[str, Float64]:
         earlier, later, links, company = asked
@@ -188,7 +194,7 @@ class Topology:
                 terms[name] = np.zeros(len(earlier))
                 terms[name][near] = value
             self._compare_grounds(ways, earlier, later, near, terms)
-        return _anywhere(terms, possible=np.ones(len(earlier), bool), elsewhere=~at_once)
+        return self._anywhere(terms, possible=np.ones(len(earlier), bool), elsewhere=~at_once)
 
     def _compare_grounds(
         self,
@@ -209,6 +215,14 @@ class Topology:
             second = np.where(forward, later[rows], earlier[rows])
             terms["place"][rows] = self.grounds[low].ratio(self.grounds[high], ways, first, second)
             terms["movement"][rows] = terms["size"][rows] = 0.0
+
+    def _anywhere(
+        self, terms: dict[str, Float64], *, possible: NDArray[np.bool_], elsewhere: NDArray[np.bool_]
+    ) -> dict[str, Float64]:
+        """The terms and what "elsewhere" adds where it may: the sum is then never far below `returning`."""
+        direct = np.sum(list(terms.values()), axis=0)
+        total = np.where(elsewhere, np.logaddexp(direct, self.returning), direct)
+        return terms | {"elsewhere": np.where(possible, total - direct, IMPOSSIBLE)}
 
     def learn(self, ways: Ways, earlier: NDArray[np.intp], later: NDArray[np.intp]) -> None:
         """Keep what K links say that are now settled; earlier, later: (K,) which of the ways."""
@@ -270,15 +284,6 @@ class Topology:
         topology.passages = {(a, b): Passage.restored(passage) for a, b, passage in state[0]}
         topology.moves = {(a, b): (moves, wait_s) for a, b, moves, wait_s in state[1]}
         return topology
-
-
-def _anywhere(
-    terms: dict[str, Float64], *, possible: NDArray[np.bool_], elsewhere: NDArray[np.bool_]
-) -> dict[str, Float64]:
-    """The terms and what "elsewhere" adds where it may: the sum is then never far below `RETURN`."""
-    direct = np.sum(list(terms.values()), axis=0)
-    total = np.where(elsewhere, np.logaddexp(direct, RETURN), direct)
-    return terms | {"elsewhere": np.where(possible, total - direct, IMPOSSIBLE)}
 
 
 def _put(terms: dict[str, Float64], rows: NDArray[Any], found: dict[str, Float64]) -> None:

@@ -38,7 +38,7 @@ def person(*vectors: Float64) -> TrackedPerson:
 
 
 def ratio(one: TrackedPerson, vector: Float64) -> float:
-    looks = Resemblance(FACE).looks([seen(99, vector)], [one])
+    looks = Resemblance(FACE).looks([seen(99, vector)], [one], {})
     assert looks is not None
     return float(looks.ratio(np.array([0]), np.array([0]))[0])
 

@@ -111,5 +111,7 @@ def test_who_is_lost_within_the_picture_is_found_near_by_rather_than_far_away() 
     near = stay(2, 1, 6, 8, lambda t: (340.0, 310.0))
     far = stay(3, 1, 6, 8, lambda t: (30.0, 470.0))
     ways = Ways.of([lost, near, far], SIZES)
-    value = ratio(Topology(), ways, [0, 0], [1, 2], [0, 0])
+    topology = Topology()
+    topology.expect(20)
+    value = ratio(topology, ways, [0, 0], [1, 2], [0, 0])
     assert value[0] > value[1] + 1

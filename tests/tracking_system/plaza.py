@@ -14,7 +14,7 @@ import cv2
 from services.store.history import History
 from shared.errors import StorageError
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 SETTINGS = "family: openvino\ndetector: person-detection-0200\nthreads: 1\nreport_every_s: 0.5\n"
 
