@@ -138,6 +138,20 @@ def test_frames_that_go_through_three_threads_are_answered_as_each_is_alone(
     assert set(counts) == {"graph_batches"}, "nothing had to be made good"
 
 
+def test_networks_and_the_recording_of_their_graphs_draw_no_random_numbers_of_the_gpu(
+    faster_rcnn: tuple[Any, Path], resnet: tuple[Any, Path], torch_images: list[Image]
+) -> None:
+    # torch refuses them to every other thread while one records a graph.
+    detector = FasterRcnnDetector(faster_rcnn[1], "cuda", **SMALL)
+    embedder = ResNetEmbedder(resnet[1], "cuda")
+    before = torch.cuda.get_rng_state(GPU)
+    for _ in range(REPEATS):
+        detector.detect(torch_images[:1])
+        embedder.embed(torch_images[:1])
+    assert detector.counts["graph_batches"] and embedder.counts["graph_batches"]
+    assert torch.equal(torch.cuda.get_rng_state(GPU), before)
+
+
 def test_two_threads_record_and_try_algorithms_side_by_side() -> None:
     torch.backends.cudnn.benchmark = True
     counts: Counter[str] = Counter()
