@@ -7,6 +7,7 @@ score are not part of this project, so that nothing here can be fitted to them: 
 `virtual_cameras.py` and `score_cross_camera.py`.
 
     python -m benchmarks.cross_camera VIDEO GT.txt --tools TOOLS [--layout gap] [--models DIR]
+        [--persons FILE]
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WAYS = ("settled", "online")
 
 
 def measured(
-    video: Path, truth: Path, tools: Path, layout: str, settings: dict[str, object]
+    video: Path, truth: Path, tools: Path, layout: str, settings: dict[str, object], *, persons: Path | None
 ) -> dict[str, dict[str, float]]:
     """What `scored` tells of one layout, settled and online."""
     with tempfile.TemporaryDirectory(prefix="cross-camera-") as name:
@@ -43,16 +44,18 @@ def measured(
         results = {}
         for way in WAYS:
             exported(folder / "data", folder / way, online=way == "online")
-            results[way] = scored(tools, folder / "cut", folder / way)
+            results[way] = scored(tools, folder / "cut", folder / way, persons)
     return results
 
 
-def scored(tools: Path, truth: Path, result: Path) -> dict[str, float]:
+def scored(tools: Path, truth: Path, result: Path, persons: Path | None = None) -> dict[str, float]:
     """IDF1, HOTA and AssA (percent), people and identities.
 
-    truth: the folder of camN/gt/gt.txt.  result: the folder of camN.txt.
+    truth: the folder of camN/gt/gt.txt.  result: the folder of camN.txt.  persons: which annotated identities
+    are one person; each is a person of its own where it is None.
     """
     score = [sys.executable, str(tools / "score_cross_camera.py"), str(truth), str(result)]
+    score += ["--persons", str(persons)] if persons else []
     told = subprocess.run(score, check=True, capture_output=True, text=True).stdout
     figures, counts = _SCORE.search(told), _COUNTS.search(told)
     if figures is None or counts is None:
@@ -70,6 +73,9 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("truth", metavar="GT.txt", type=Path, help="MOTChallenge annotation of the video")
     parser.add_argument("--tools", type=Path, required=True, help="folder of the programs that cut and score")
+    parser.add_argument(
+        "--persons", type=Path, help="file `identity, person`: whoever leaves and returns is one person"
+    )
     parser.add_argument("--layout", action="append", help="gap, overlap or a JSON file (default: both)")
     parser.add_argument("--models", type=os.path.abspath, help="folder with weights")
     parser.add_argument("--detector", default="person-detection-0202")
@@ -81,7 +87,10 @@ def main() -> None:
     }
     layouts = options.layout or ["gap", "overlap"]
     results = {
-        layout: measured(options.video, options.truth, options.tools, layout, settings) for layout in layouts
+        layout: measured(
+            options.video, options.truth, options.tools, layout, settings, persons=options.persons
+        )
+        for layout in layouts
     }
     print(f"{'layout':12} {'':8} {'IDF1':>6} {'HOTA':>6} {'AssA':>6} {'people':>7} {'identities':>10}")
     for layout, ways in results.items():

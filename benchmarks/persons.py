@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import cross_camera
 from benchmarks.identity_score import overlaps
 from benchmarks.recorded import Recording, Tracked, people_of, tracked
 from services.detector.extractor import FeatureExtractor
@@ -40,8 +40,6 @@ SAME_BOX_IOU = 0.5
 MIXED_S = 1.0
 TERRACE_UNIT_M = 0.03
 """Of the homographies that are published with the terrace."""
-
-_SCORE = re.compile(r"cross-camera IDF1 ([\d.]+) HOTA ([\d.]+) AssA ([\d.]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +119,8 @@ def scored(scene: Scene, told: Tracked, way: str, tools: Path) -> Score:
     with tempfile.TemporaryDirectory(prefix="persons-") as name:
         told.write(Path(name), way)
         part = cut_truth(scene, Path(name) / "truth")
-        command = [sys.executable, str(tools / "score_cross_camera.py"), str(part), name]
-        if scene.persons:
-            command += ["--persons", str(scene.persons)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    match = _SCORE.search(output)
-    assert match is not None, output
-    return Score(float(match[1]), len(shown), scene.people, mixed(scene, told, way, truth))
+        idf1 = cross_camera.scored(tools, part, Path(name), scene.persons)["idf1"]
+    return Score(idf1, len(shown), scene.people, mixed(scene, told, way, truth))
 
 
 def cut_truth(scene: Scene, folder: Path) -> Path:

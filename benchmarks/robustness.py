@@ -95,12 +95,14 @@ class Setting:
     """What all conditions have in common.
 
     tools: the programs that cut and score.  kept: what the detector found.  camera: the one that is changed.
+    persons: which annotated identities are one person.
     """
 
     tools: Path
     kept: Path
     camera: int
     config: Config
+    persons: Path | None
 
 
 def curve(cut: Path, setting: Setting, of: list[Condition]) -> dict[str, dict[str, float]]:
@@ -131,7 +133,8 @@ def curve(cut: Path, setting: Setting, of: list[Condition]) -> dict[str, dict[st
             for way in WAYS:
                 told.write(folder / way, way)
                 keep_every(folder / way / f"cam{camera}.txt", every)
-                results[condition.name][way] = scored(setting.tools, folder / "truth", folder / way)["idf1"]
+                score = scored(setting.tools, folder / "truth", folder / way, setting.persons)
+                results[condition.name][way] = score["idf1"]
     return results
 
 
@@ -143,6 +146,9 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("truth", metavar="GT.txt", type=Path, help="MOTChallenge annotation of the video")
     parser.add_argument("--tools", type=Path, required=True, help="folder of the programs that cut and score")
+    parser.add_argument(
+        "--persons", type=Path, help="file `identity, person`: whoever leaves and returns is one person"
+    )
     parser.add_argument("--layout", action="append", help="gap, overlap or a JSON file (default: both)")
     parser.add_argument("--camera", type=int, default=2, help="the one that is changed")
     parser.add_argument("--models", default="", help="folder with weights")
@@ -165,7 +171,9 @@ def main() -> None:
             cutter = [sys.executable, str(options.tools / "virtual_cameras.py"), str(options.video)]
             cutter += [str(options.truth), str(cut), "--layout", layout]
             subprocess.run(cutter, check=True, stdout=subprocess.DEVNULL)
-            results[layout] = curve(cut, Setting(options.tools, kept, options.camera, config), steps)
+            results[layout] = curve(
+                cut, Setting(options.tools, kept, options.camera, config, options.persons), steps
+            )
             shutil.rmtree(cut)
     print(f"IDF1 over all cameras, camera {options.camera} changed")
     titles = [f"{layout}, {way}" for layout in layouts for way in WAYS]

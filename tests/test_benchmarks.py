@@ -14,13 +14,16 @@ from benchmarks.crash_ledger import Decision, Ledger
 from benchmarks.crash_world import World
 from benchmarks.crashes import VIOLATIONS
 from benchmarks.history_size import fill, services, writing
+from benchmarks.persons import Scene, Truth, mixed
 from benchmarks.real_cameras import Lens, Sight, people
+from benchmarks.recorded import Tracked
 from benchmarks.remembered import idf1, prototypes_as, sizes
 from benchmarks.robustness import Condition, conditions
 from benchmarks.scale import SETTLING_S, day, growth, load
 from benchmarks.simulation import Simulation
 from services.store.database import DatabaseManager
 from services.store.history import History
+from tests.store.scene import stamp, tracks
 
 
 def lens(x: float, y: float) -> Lens:
@@ -155,3 +158,15 @@ def test_runs_in_which_processes_are_killed_lose_no_frame_no_number_and_no_decis
         "live": 2,
         "library": 2,
     }
+
+
+def test_a_person_under_an_identity_that_is_mostly_another_persons_is_mixed_after_a_second() -> None:
+    scene = Scene("gate", {1: Path("gate.mp4")}, people=2, fps=10.0)
+    box = (10.0, 20.0, 50.0, 120.0)
+    frames = range(40)
+    for strangers, found in ((10, 0), (11, 1)):
+        truth: Truth = {1: {frame: [(2 if frame < strangers else 1, box)] for frame in frames}}
+        told = Tracked([tracks(stamp(1, frame), [(5, 7)]) for frame in frames], identity={5: 7})
+        for each in told.tracks:
+            each.boxes[:] = box
+        assert mixed(scene, told, "online", truth) == found
