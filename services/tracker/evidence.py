@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.tracker.candidates import HOPELESS, Chosen, candidates
 from services.tracker.kalman import Float64
 from services.tracker.person import TrackedPerson
-from services.tracker.resemblance import BOUND, KINDS, Resemblance, faded
+from services.tracker.resemblance import BOUND, KINDS, Resemblance
 from services.tracker.stays import Stays
 from services.tracker.topology import LONG_S, Asked, Topology
 from services.tracker.track import Track
@@ -91,12 +91,8 @@ class Evidence:
         row_of = {end.track_id: row for row, end in enumerate(ends)}
         previous = np.array([row_of.get(before.get(track.track_id, 0), -1) for track in tracks], np.int64)
         rows, columns = candidates(stays, list(looks.values()), previous, self.topology, chosen)
-        gap_s = (stays.first_ns[t + columns] - stays.last_ns[rows]) * 1e-9
-        terms = {
-            look.kind.name: faded(looks[look.kind.name].ratio(rows, columns), gap_s, look.kind.lasts_s)
-            for look in self._looks
-            if look.kind.name in looks
-        }
+        gap_s = np.asarray((stays.first_ns[t + columns] - stays.last_ns[rows]) * 1e-9, np.float64)
+        terms = {name: each.ratio(rows, columns, gap_s) for name, each in looks.items()}
         alike = np.sum(list(terms.values()), axis=0) if terms else np.zeros(len(rows))
         linked = rows == previous[columns]
         # A link that was made teaches as much as its looks, not its place, make it certain.

@@ -26,6 +26,9 @@ from services.tracker.track import Track
 from shared.messages import Float32
 
 FEW = 10.0
+"""With this many people half of a camera's mean embedding is subtracted, with fewer less: the mean over a few
+people is mostly their own appearance."""
+
 CENTRE_WEIGHT = 3.0
 """Tracks that a camera's mean must outweigh to be told from the mean of all cameras."""
 
@@ -240,25 +243,26 @@ class Looks:
     head: NDArray[np.int64]
     before: NDArray[np.int64]
     similarity: Similarity
-    share: float
+    kind: Kind
 
-    def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
-        """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`."""
+    def ratio(self, rows: NDArray[np.int64], columns: NDArray[np.int64], gap_s: Float64) -> Float64:
+        """(K,) log-likelihood ratios: track `columns[k]` is the person of `rows[k]`, `gap_s[k]` later."""
         has = (self.head[rows] >= 0) & self.known[columns]
         alike = soft_cosines(self.vectors, self.weights, self.head, self.before, self.asked, rows, columns)
-        return np.where(has, self.share * self.similarity.ratio(alike), 0.0)
+        ratio = np.where(has, self.kind.share * self.similarity.ratio(alike), 0.0)
+        return faded(ratio, gap_s, self.kind.lasts_s)
 
     def rough(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(K,) the same by the mean of the prototypes alone: enough to tell what is worth a look."""
         has = (self.head[rows] >= 0) & self.known[columns]
         cosine = cosines(self.mean, self.asked, rows, columns)
-        return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
+        return np.where(has, self.kind.share * self.similarity.ratio(cosine), 0.0)
 
     def table(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Float64:
         """(R, C) `rough` of all these rows with all these columns."""
         has = (self.head[rows] >= 0)[:, None] & self.known[columns]
         cosine = (self.mean[rows] @ self.asked[columns].T).astype(np.float64)
-        return np.where(has, self.share * self.similarity.ratio(cosine), 0.0)
+        return np.where(has, self.kind.share * self.similarity.ratio(cosine), 0.0)
 
 
 class Resemblance:
@@ -299,20 +303,22 @@ class Resemblance:
         mean = normalised(gathered(vectors, weights, head, latest))
         asked = self._asked(tracks, own, weight, before)
         known |= asked.any(axis=1)
-        return Looks(mean, asked, known, vectors, weights, head, latest, similarity, self.kind.share)
+        return Looks(mean, asked, known, vectors, weights, head, latest, similarity, self.kind)
 
     @staticmethod
     def _asked(tracks: list[Track], own: Float32, weight: Float64, before: Mapping[int, int]) -> Float32:
-        """(N, D) of length 1: what each track and all that continue it look like, as sure as that is."""
+        """(N, D) mean embedding, length 1, of each track and the tracks linked behind it.
+
+        Each of these counts in proportion to how much more likely than not its link is right.
+        """
         place = {track.track_id: column for column, track in enumerate(tracks)}
         total = own * weight[:, None]
         for column in range(len(tracks) - 1, -1, -1):
             parent = place.get(before.get(tracks[column].track_id, 0))
             if parent is not None:
                 reason = tracks[column].reason
-                total[parent] += (0.0 if reason is None else max(2 * reason.sureness - 1, 0.0)) * total[
-                    column
-                ]
+                trust = 0.0 if reason is None else max(2 * reason.sureness - 1, 0.0)
+                total[parent] += trust * total[column]
         return normalised(total.astype(np.float32))
 
     def settle(self, track: Track) -> None:
@@ -379,7 +385,7 @@ class Resemblance:
         return similarity
 
 
-def faded(ratio: Float64, gap_s: NDArray[Any], lasts_s: float) -> Float64:
+def faded(ratio: Float64, gap_s: Float64, lasts_s: float) -> Float64:
     """(K,) log-likelihood ratios after gaps: looks are kept for `lasts_s` in the mean, then tell nothing."""
     kept = np.exp(-np.maximum(gap_s, 0.0) / lasts_s)
     return np.asarray(np.log(kept * np.exp(ratio) + (1 - kept)), np.float64)

@@ -190,7 +190,7 @@ class RecoveryMachine(RuleBasedStateMachine):
                 event = self.decisions.make(core, kind, identity, second, self.clock_ns)
         except TrackingError:
             return  # the person is not there any more, or it cannot be
-        persons = seen[identity] | self.identities_seen.setdefault(identity, set())
+        persons = seen[identity] | self.identities_seen.get(identity, set())
         if kind == "merge":
             persons |= seen[second] | self.identities_seen.get(second, set())
             self.identities_seen[identity] = persons  # retention may have erased where they were seen

@@ -40,7 +40,7 @@ def person(*vectors: Float64) -> TrackedPerson:
 def ratio(one: TrackedPerson, vector: Float64) -> float:
     looks = Resemblance(FACE).looks([seen(99, vector)], [one], {})
     assert looks is not None
-    return float(looks.ratio(np.array([0]), np.array([0]))[0])
+    return float(looks.ratio(np.array([0]), np.array([0]), np.zeros(1))[0])
 
 
 def test_views_of_one_person_that_differ_are_kept_apart_and_either_is_recognised() -> None:
