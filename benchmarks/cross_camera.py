@@ -35,8 +35,7 @@ def measured(
     """What `scored` tells of one layout, settled and online."""
     with tempfile.TemporaryDirectory(prefix="cross-camera-") as name:
         folder = Path(name)
-        cut = [sys.executable, str(tools / "virtual_cameras.py"), str(video), str(truth), str(folder / "cut")]
-        subprocess.run([*cut, "--layout", layout], check=True, stdout=subprocess.DEVNULL)
+        cut(tools, video, truth, folder / "cut", layout)
         write_config(folder / "c.yaml", sorted((folder / "cut").glob("cam*.mp4")), settings, "recorded")
         run = Run(folder / "c.yaml", folder / "data")
         if run.finish().code:
@@ -46,6 +45,12 @@ def measured(
             exported(folder / "data", folder / way, online=way == "online")
             results[way] = scored(tools, folder / "cut", folder / way, persons)
     return results
+
+
+def cut(tools: Path, video: Path, truth: Path, folder: Path, layout: str) -> None:
+    """Cut an annotated video into virtual cameras: camN.mp4 and camN/gt/gt.txt in a new folder."""
+    command = [sys.executable, str(tools / "virtual_cameras.py"), str(video), str(truth), str(folder)]
+    subprocess.run([*command, "--layout", layout], check=True, stdout=subprocess.DEVNULL)
 
 
 def scored(tools: Path, truth: Path, result: Path, persons: Path | None = None) -> dict[str, float]:

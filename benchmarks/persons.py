@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -39,7 +38,7 @@ DETECTOR, EMBEDDER = "person-detection-0202", "person-reidentification-retail-02
 SAME_BOX_IOU = 0.5
 MIXED_S = 1.0
 TERRACE_UNIT_M = 0.03
-"""Of the homographies that are published with the terrace."""
+"""Metres in one unit of the homographies that are published with the terrace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,8 @@ class Scene:
     """Cameras, and what is known of them.
 
     cameras: by number.  truth: folder with camN/gt/gt.txt, None where only the number of people is known.
-    persons: file that tells which annotated identities are one person.  people: how many there are.
+    persons: file that tells which annotated identities are one person.  people: how many there are, lasting
+    false detections included.
     frames: the first one and the one behind the last, of all cameras.
     """
 
@@ -155,9 +155,8 @@ class Site:
     def _plaza(self, layout: str) -> Scene:
         sequence, cut = self._shared / "data/mot/PETS09-S2L1", self._folder / layout
         if not cut.exists():
-            cutter = [sys.executable, str(self._shared / "tools/virtual_cameras.py")]
-            cutter += [str(self._shared / "data/video/vtest.avi"), str(sequence / "gt/gt.txt"), str(cut)]
-            subprocess.run([*cutter, "--layout", layout], check=True, stdout=subprocess.DEVNULL)
+            video = self._shared / "data/video/vtest.avi"
+            cross_camera.cut(self._shared / "tools", video, sequence / "gt/gt.txt", cut, layout)
         cameras = {int(path.stem.removeprefix("cam")): path for path in sorted(cut.glob("cam*.mp4"))}
         return Scene(f"plaza-{layout}", cameras, 10, 10.0, truth=cut, persons=sequence / "persons.txt")
 

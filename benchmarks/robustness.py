@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks import cross_camera
 from benchmarks.cross_camera import WAYS, scored
 from benchmarks.recorded import Recording, people_of, tracked
 from services.detector.extractor import FeatureExtractor
@@ -168,12 +167,9 @@ def main() -> None:
         kept.mkdir(parents=True, exist_ok=True)
         for layout in layouts:
             cut = Path(name) / Path(layout).stem
-            cutter = [sys.executable, str(options.tools / "virtual_cameras.py"), str(options.video)]
-            cutter += [str(options.truth), str(cut), "--layout", layout]
-            subprocess.run(cutter, check=True, stdout=subprocess.DEVNULL)
-            results[layout] = curve(
-                cut, Setting(options.tools, kept, options.camera, config, options.persons), steps
-            )
+            cross_camera.cut(options.tools, options.video, options.truth, cut, layout)
+            setting = Setting(options.tools, kept, options.camera, config, options.persons)
+            results[layout] = curve(cut, setting, steps)
             shutil.rmtree(cut)
     print(f"IDF1 over all cameras, camera {options.camera} changed")
     titles = [f"{layout}, {way}" for layout in layouts for way in WAYS]

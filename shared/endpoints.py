@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shared.errors import ConfigError, LinkError
 from shared.limits import MAX_IPC_PATH_BYTES
+from shared.text import is_utf8
 
 TCP_PORTS = {
     "frames": 5550,
@@ -64,7 +65,7 @@ class Endpoints:
         """
         folder = data.resolve() / "run"
         path = os.fsencode(folder)
-        if len(path) + 12 > MAX_LOCAL_PATH_BYTES or not _is_utf8(path):
+        if len(path) + 12 > MAX_LOCAL_PATH_BYTES or not is_utf8(str(folder)):
             folder = _temporary_folder(data, path)
         return cls(**{each.name: f"ipc://{folder}/{each.name}" for each in fields(cls)})
 
@@ -135,12 +136,3 @@ def _temporary_folder(data: Path, path: bytes) -> Path:
     else:
         return users / hashlib.sha256(path).hexdigest()[:16]
     raise LinkError(f"{_WHERE.format(users, data)} {problem}; {_REMEDY}", permanent=True)
-
-
-def _is_utf8(path: bytes) -> bool:
-    """Whether ZeroMQ, which takes addresses as text, can be told this path."""
-    try:
-        path.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

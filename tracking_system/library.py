@@ -76,7 +76,8 @@ class MultiCameraTracker:
         )
         self._journal = None if data is None else Journal(Path(data), self._config, "a program's tracker")
         self._core = self._journal.core if self._journal else TrackerCore(self._config)
-        self._at_exit = weakref.finalize(self, _complete, self._journal, os.getpid())
+        if self._journal is not None:
+            self._at_exit = weakref.finalize(self, _complete, self._journal, os.getpid())
         self._cameras: dict[int, _Camera] = {}
         self._selecting = False
         self._closed = False
@@ -256,8 +257,8 @@ class MultiCameraTracker:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._at_exit.detach()
                 if self._journal is not None:
+                    self._at_exit.detach()
                     self._journal.close()
 
     def __enter__(self) -> MultiCameraTracker:
@@ -272,13 +273,14 @@ class MultiCameraTracker:
         self.close()
 
 
-def _complete(journal: Journal | None, owner_pid: int) -> None:
-    """Close the database of a tracker that its program has left open; a forked child leaves it alone."""
-    if journal is not None and os.getpid() == owner_pid:
-        try:
-            journal.close()
-        except StorageError as error:
-            log.error("what came last is not in the database: %s", error)
+def _complete(journal: Journal, owner_pid: int) -> None:
+    """Close the database of a tracker that its program did not close; a forked child does nothing."""
+    if os.getpid() != owner_pid:
+        return
+    try:
+        journal.close()
+    except StorageError as error:
+        log.error("the last results were not written to the database: %s", error)
 
 
 class _Camera:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,25 +38,12 @@ from tests.shared.conftest import context, ipc  # noqa: F401
 from tests.shared.samples import numbered
 from tests.shared.test_link import Disk
 from tests.shared.wire import Context, free_port, pump_until
+from tests.test_transient_trouble import served
 
 CAMERAS = {
     1: CameraConfig(1, "a.mp4", delivery="recorded"),
     2: CameraConfig(2, "rtsp://camera.example/2", delivery="live"),
 }
-
-
-@contextmanager
-def running(service: Callable[[threading.Event], int]) -> Iterator[None]:
-    """Run a service in a thread for as long as the block lasts."""
-    stop = threading.Event()
-    thread = threading.Thread(target=service, args=(stop,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def room_at(context: Context, address: str, camera: int) -> int:  # noqa: F811
@@ -99,7 +84,7 @@ def test_each_service_takes_as_many_messages_at_once_as_its_window_and_no_more(
     store = StoreService(CAMERAS, tmp_path, config, endpoints)
     tracker = TrackerService(CAMERAS, config, endpoints)
     detector = DetectorService(CAMERAS, config, endpoints, sees_nobody())
-    with running(store.run), running(tracker.run), running(detector.run):
+    with served(store.run), served(tracker.run), served(detector.run):
         for address, camera, window in windows:
             assert room_at(context, address, camera) == window
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import zmq
 
 from shared.errors import LinkError
 from shared.feed import EVERYONE, FEED_HIGH_WATER_MARK, FeedPublisher, FeedRelay, FeedSubscriber, _topic_bytes
-from shared.limits import MAX_TOPICS
 from shared.messages import Followed, Message
 from tests.shared.samples import index_of, numbered
 from tests.shared.wire import Context, pump_until
@@ -191,16 +189,3 @@ def test_subscriptions_to_what_is_no_topic_take_no_memory(context: Context, ipc:
     assert publisher.rejected == 500
     assert len(publisher._watched) == 1
     assert not publisher.watched(5)
-
-
-def test_topics_are_watched_up_to_the_limit(context: Context, ipc: str) -> None:
-    publisher = FeedPublisher(context, ipc, bind=True)
-    subscriber = context.socket(zmq.SUB)
-    subscriber.connect(ipc)
-    for camera in range(1, MAX_TOPICS + 3):
-        subscriber.subscribe(_topic_bytes(camera))
-        if camera % 200 == 0:  # fewer than wait at most
-            pump_until(partial(publisher.watched, camera), partial(subscriber.poll, 1))
-    pump_until(lambda: publisher.rejected == 2, publisher.newcomers)
-    assert publisher.watched(MAX_TOPICS)
-    assert not publisher.watched(MAX_TOPICS + 1)
