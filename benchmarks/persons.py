@@ -1,13 +1,13 @@
-"""Identities as people mean them: known again over cameras and after absences, one for each person.
+"""Re-identification over cameras and after absences, scored on persons.
 
-Each scene goes through the services' own cores in this process; what the detector found is kept, so that only
-the tracker is run again.  Identities are scored on persons: whoever leaves and returns is one person.  Beside
-IDF1 over all cameras it is counted who was mixed: persons who were under an identity that is mostly somebody
-else's, for more than a second.
+A person who leaves and returns is one person, whatever the annotation's identities are.  Each scene runs
+through the services' cores in this process; with --kept the detections are stored, so that a second run needs
+only the tracker.  The table has IDF1 over all cameras, the number of identities, and "mixed": pairs of a
+person and an identity that mostly shows another person, for more than a second.
 
-plaza     three virtual cameras, with a gap between them or overlapping: SHARED/tools cuts and scores.
-terrace   four real cameras with overlapping views; whole, its halves, and calibrated to the ground.
-clips     of one person after another, and of a shop's aisle: how many identities for how many people.
+plaza     three virtual cameras, with a gap between them or overlapping; SHARED/tools cuts and scores them.
+terrace   four real cameras with overlapping views: the whole, its halves, and calibrated to the ground.
+clips     one person after another, and a shop aisle: only the number of identities is compared.
 
     python -m benchmarks.persons SHARED [--kept FOLDER] [--scene NAME ...]
 """

@@ -1,4 +1,4 @@
-"""What the tracker remembers of people: how many bytes they take, and what the few bytes cost in identities.
+"""Size of the tracker's state a person, and the IDF1 lost by storing embeddings as float16 and by restarts.
 
 Everything goes through `TrackerCore` in this process, on simulated people (`benchmarks/simulation.py`).
 
@@ -42,7 +42,7 @@ MOST_UNEVEN = 1.5
 
 @contextmanager
 def prototypes_as(dtype: type[np.floating[Any]]) -> Iterator[None]:
-    """Have trackers remember people's looks as numbers of this type."""
+    """Store people's embeddings with this dtype while the block runs."""
     shipped, person.PROTOTYPE_DTYPE = person.PROTOTYPE_DTYPE, dtype
     try:
         yield
@@ -51,7 +51,7 @@ def prototypes_as(dtype: type[np.floating[Any]]) -> Iterator[None]:
 
 
 def sizes(in_view: int, dimensions: int, seconds: float) -> tuple[float, float]:
-    """Bytes of the active state a person in view, and of a person whose looks are remembered."""
+    """Bytes of the active state for each person in view, and of a person with stored embeddings."""
     world = Simulation(CAMERAS, in_view, FPS, dimensions=dimensions)
     core = TrackerCore(Config())
     for _ in range(round(seconds * FPS)):

@@ -107,8 +107,8 @@ class MultiCameraTracker:
 
         frame: (height, width, 3) uint8 BGR, as OpenCV reads it; it is not changed.
         t_ns: when it was taken, UTC nanoseconds, by default now; for recordings give start + position,
-            so that speeds and walking times are real.  "Now" runs with the monotonic clock: when the system
-            clock is set, it follows with a warning, and the camera's tracks begin anew.
+            so that speeds and walking times are real.  The default is taken from the monotonic clock; when
+            somebody sets the system clock, a warning is logged and the camera's tracks end.
 
         Raises SourceError for what is not such a frame or is not later than the camera's last one,
         ConfigError for a camera that is not registered.

@@ -25,8 +25,8 @@ ERASED = 0
 """In place of the number of a track that was erased."""
 
 CHANGE = 4.0
-"""Doubt at which the person under a track is taken to have changed, where somebody else may be it.  In full
-view nobody changes into another person: people bend, turn and take off their coats."""
+"""Accumulated log-likelihood ratio at which a track is split because its appearance contradicts it.  A track
+is split only while another person is near enough to have been swapped with it."""
 
 
 @dataclass(slots=True)

@@ -1,24 +1,25 @@
-"""How often it is decided who is who: the more tracks there are, the more rarely, for it takes as long."""
+"""How often links between tracks are re-evaluated, as a function of the number of tracks."""
 
 from __future__ import annotations
 
 REVISION_S = 1.0
-"""Decisions are looked over again after this long;"""
+"""Seconds between two evaluations of the links."""
 
 CROWDED_TRACKS = 2000
 SLOWEST = 3.0
-"""of more tracks than that so much more rarely, but not more than so many times."""
+"""Above `CROWDED_TRACKS` the interval grows in proportion to the number of tracks, up to `SLOWEST` times,
+because an evaluation takes longer, too."""
 
 BUSY_TRACKS = 200
-"""Where there are more tracks than this, not all pairs are looked at (`candidates.py`), and newcomers wait
-for one another, of twice as many as long as a decision stands."""
+"""Above this many tracks only candidate pairs are scored (`candidates.py`), and new tracks wait to be decided
+together; with twice as many they wait for a whole interval."""
 
 
 def pace_s(tracks: int) -> float:
-    """How long a decision about so many tracks stands."""
+    """Seconds between two evaluations for this many tracks."""
     return min(max(tracks / CROWDED_TRACKS, 1.0), SLOWEST) * REVISION_S
 
 
 def wait_s(tracks: int) -> float:
-    """How long newcomers wait for one another."""
+    """Seconds for which new tracks wait to be decided together."""
     return min(max(tracks / BUSY_TRACKS - 1, 0.0), 1.0) * pace_s(tracks)

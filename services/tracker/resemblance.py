@@ -40,7 +40,7 @@ class Kind:
     same, different: mean and standard deviation of the cosine before anything is learned.
     centred: whether the mean of the camera's people is taken out.
     share: how much of the ratio counts, for what also shows in another kind counts only once.
-    lasts_s: mean time for which a person keeps these looks.  After longer they say less and less.
+    lasts_s: mean time for which a person's appearance of this kind stays the same.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Kind:
 
 
 DRESSED_S = 12 * 3600.0
-"""People change their clothes about once a day, and put a coat on or off in between."""
+"""Chosen: people change clothes about once a day, and put a coat on or take it off in between."""
 
 KINDS = (
     Kind("appearance", same=(0.65, 0.16), different=(0.0, 0.2), centred=True, share=1.0, lasts_s=DRESSED_S),
@@ -61,7 +61,7 @@ KINDS = (
 )
 
 BOUND = 8.0
-"""A kind of looks says no more than this for or against somebody: one stranger in 3000 looks the same."""
+"""Largest log-likelihood ratio of one kind, in either direction: 1 in 3000 strangers looks the same."""
 
 SOFTNESS = 8.0
 """Of the soft maximum, in 1/cosine: 0 is the mean of the cosines, infinity the largest."""
@@ -386,7 +386,7 @@ class Resemblance:
 
 
 def faded(ratio: Float64, gap_s: Float64, lasts_s: float) -> Float64:
-    """(K,) log-likelihood ratios after gaps: looks are kept for `lasts_s` in the mean, then tell nothing."""
+    """(K,) log-likelihood ratios after gaps; appearance stays the same for `lasts_s` on average (exponential)."""
     kept = np.exp(-np.maximum(gap_s, 0.0) / lasts_s)
     return np.asarray(np.log(kept * np.exp(ratio) + (1 - kept)), np.float64)
 

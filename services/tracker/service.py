@@ -46,7 +46,7 @@ _RECALL_TIMEOUT_S = 60.0
 """How long one answer of the store may take while the state is restored: many times the largest."""
 
 _RESERVE_WAIT_S = 10.0
-"""How long the cameras of a live run are kept waiting at its start for a store that cannot write."""
+"""Longest time for which live cameras are held back at the start because the store cannot write."""
 
 _QUIET_S = 0.2
 _DRAIN_S = 2.0
@@ -150,9 +150,9 @@ class TrackerService:
             self._watermark.leave(camera)
 
     def _reserve(self) -> None:
-        """Have numbers reserved on the store's disk before viewers see the first of them.
+        """Request a checkpoint that reserves numbers; live cameras wait until the store has written it.
 
-        What recorded cameras bring is done again from the checkpoint after a crash, with the same numbers.
+        Recorded cameras need none: after a crash their frames are tracked again from the last checkpoint.
         """
         if self._has_live:
             now_s = time.monotonic()
@@ -167,8 +167,8 @@ class TrackerService:
             return False
         self._begin_by_s = None
         log.error(
-            "the store has written nothing for %g s: the cameras begin without it; numbers that are shown "
-            "until it writes may be given out again if this tracker is killed",
+            "the store has written nothing for %g s: cameras start without reserved numbers. If this tracker "
+            "is killed before the store writes, other people may get the numbers shown until then",
             _RESERVE_WAIT_S,
         )
         return True

@@ -29,7 +29,7 @@ ARRIVALS = 0.2
 """Newcomers a second: what somebody's reappearance is weighed against."""
 
 RETURNS = 0.5
-"""Share of newcomers who were seen before, without evidence of who they are, of time or of place."""
+"""Prior probability that a new track shows somebody who was seen before."""
 
 REACH_S = 10.0
 """Longest gap over which a person's way is thought on."""
@@ -99,8 +99,8 @@ class Topology:
     """The evidence of time and place for two tracks being consecutive stays of one person.
 
     grounds: the calibrated cameras; what a user tells, and so not part of `state`.
-    returning: log-odds that a newcomer is one certain person of those who were seen before, without evidence
-        of time or place; `expect` sets it.
+    returning: prior log-odds that a new track shows one given person who was seen before, without evidence of
+        time or place.  `expect` sets it from the number of people.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Topology:
         return terms
 
     def expect(self, people: int) -> None:
-        """Tell how many people were seen before: a newcomer who returns may be any of them."""
+        """Set the prior of a return: each of the people who were seen before is equally likely."""
         self.returning = math.log(RETURNS / (1 - RETURNS)) - math.log(max(people, 1))
 
     def at_most(self, gap_s: Float64, same: NDArray[np.bool_]) -> Float64:
@@ -219,7 +219,7 @@ class Topology:
     def _anywhere(
         self, terms: dict[str, Float64], *, possible: NDArray[np.bool_], elsewhere: NDArray[np.bool_]
     ) -> dict[str, Float64]:
-        """The terms and what "elsewhere" adds where it may: the sum is then never far below `returning`."""
+        """The terms and "elsewhere", which raises their sum to at least `returning` where it applies."""
         direct = np.sum(list(terms.values()), axis=0)
         total = np.where(elsewhere, np.logaddexp(direct, self.returning), direct)
         return terms | {"elsewhere": np.where(possible, total - direct, IMPOSSIBLE)}

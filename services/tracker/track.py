@@ -157,7 +157,7 @@ class Track:
         return track
 
     def close(self) -> None:
-        """Nothing continues this track any more: drop the embeddings that only that would need."""
+        """End the track for good, and drop the embeddings that only a continuation would use."""
         self.open = False
         self.recent, self.fresh, self.doubtful = None, [], []
 
