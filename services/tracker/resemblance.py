@@ -386,7 +386,7 @@ class Resemblance:
 
 
 def faded(ratio: Float64, gap_s: Float64, lasts_s: float) -> Float64:
-    """(K,) log-likelihood ratios after gaps; appearance stays the same for `lasts_s` on average (exponential)."""
+    """(K,) log-likelihood ratios after gaps; appearance stays the same for `lasts_s` on average."""
     kept = np.exp(-np.maximum(gap_s, 0.0) / lasts_s)
     return np.asarray(np.log(kept * np.exp(ratio) + (1 - kept)), np.float64)
 
