@@ -161,8 +161,12 @@ class LinkReceiver:
         state = self._streams.get(stream)
         if state is None:
             return
-        state.window = ReceiveWindow(first, window)
+        state.window, state.ended = ReceiveWindow(first, window), False
         self._tell(stream, state, Kind.ACCEPT)
+
+    def forget(self, stream: int) -> None:
+        """Take nothing more of a stream until its sender opens it again, which is an `Opened`."""
+        self._streams.pop(stream, None)
 
     def refuse(self, stream: int, reason: str, *, permanent: bool = True) -> None:
         """Tell a stream's sender that it will not be heard, and forget it.

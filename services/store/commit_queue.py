@@ -73,17 +73,16 @@ class CommitQueue:
             if not held:
                 del self._held[key]
 
-    def fence(self) -> list[tuple[int, int]]:
+    def fence(self) -> list[int]:
         """Another tracker takes over: discard what the one before has sent and is not committed.
 
-        Returns the streams and sessions of which something was discarded; their senders have to go on behind
-        the last committed message.
+        Returns the streams of recorded cameras.  What the one before has sent of them and has not arrived yet
+        must not be added; their next message is what the other tracker sends behind the last committed one.
         """
         self._fenced = self._tracker
-        streams = [(key.stream, key.session) for key in self._held]
         self._held.clear()
         self._checkpoints.clear()
-        return streams
+        return [stream for stream, live in self._live.items() if not live]
 
     def add(self, delivered: Delivered) -> None:
         """Take in the next message of a stream."""

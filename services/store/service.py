@@ -206,8 +206,8 @@ class StoreService:
 
     def _resume(self, _: Fields) -> Reply:
         """A tracker starts: the checkpoint from which it goes on, and the highest numbers that are stored."""
-        for stream, session in self._queue.fence():
-            self._tracks.accept(stream, self._database.position(stream, session) + 1, RECORDED_WINDOW)
+        for stream in self._queue.fence():
+            self._tracks.forget(stream)
         newest = self._database.newest_numbers()
         return Reply(
             {

@@ -578,6 +578,19 @@ def test_a_stream_the_receiver_does_not_know_is_opened_again(context: Context, i
     assert (got.kind, got.stream, got.session) == (Kind.REOPEN, 9, 4)
 
 
+def test_a_forgotten_stream_is_opened_again_before_anything_more_of_it_is_taken(
+    context: Context, address: str
+) -> None:
+    disk = Disk(context, address)
+    recording = Recording(context, address, 10)
+    pump_until(recording.safe, recording.pump, disk.pump)
+    disk.receiver.forget(1)
+    recording.total = 20
+    pump_until(recording.safe, recording.pump, disk.pump)
+    assert disk.written[1] == list(range(20))
+    assert sum(isinstance(event, Opened) for event in disk.events) == 2
+
+
 def test_a_receiver_that_lost_what_it_had_answered_for_is_an_error_not_a_standstill(
     context: Context, ipc: str
 ) -> None:

@@ -158,8 +158,10 @@ def test_an_end_that_was_withdrawn_is_not_committed() -> None:
 def test_when_another_tracker_takes_over_nothing_uncommitted_of_the_last_one_is_committed() -> None:
     disk = Disk()
     queue = disk.queue()
+    queue.open(1, SESSION, live=False)
+    queue.open(2, SESSION, live=True)
     result(queue, 1, 0)
-    assert queue.fence() == [(1, SESSION)]
+    assert queue.fence() == [1]
     checkpoint(queue, 0, {1: (SESSION, 0)})  # was on its way
     assert disk.commit(queue) == []
     queue.open(OWN_STREAM, TRACKER + 1, live=False)
